@@ -1,0 +1,47 @@
+"""A job's stream of events, read by watchers. Records append to it, each in the same script as the change."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from jobs import keys
+from jobs.schema import EventType, Frame
+
+START = "0-0"
+PAGE = 32  # events a read: a frame may weigh 256 kB
+
+_ID = re.compile(r"\d{1,20}-\d{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a stream: its id resumes the stream after it; `data` is the JSON of the type's model."""
+
+    id: str
+    type: EventType
+    data: str
+
+
+def is_event_id(text: str) -> bool:
+    """Whether a Last-Event-ID can be one of ours."""
+    return _ID.fullmatch(text) is not None
+
+
+async def read_after(redis: AsyncRedis, job_id: str, last_id: str) -> list[Event]:
+    """The next events after `last_id`, at most PAGE."""
+    return [_parse(entry) for entry in await redis.xrange(keys.events(job_id), f"({last_id}", count=PAGE)]
+
+
+def frames(redis: Redis, job_id: str) -> list[Frame]:
+    """Every frame of a job so far, in the order of the stream."""
+    events = [_parse(entry) for entry in redis.xrange(keys.events(job_id))]
+    return [Frame.model_validate_json(event.data) for event in events if event.type is EventType.FRAME]
+
+
+def _parse(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
+    entry_id, fields = entry
+    return Event(entry_id.decode(), EventType(fields[b"type"].decode()), fields[b"data"].decode())

@@ -1,0 +1,39 @@
+"""The cards of the models being served, as live workers publish them."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from jobs import keys
+from jobs.schema import ModelCard
+
+
+def publish(redis: Redis, worker: str, cards: list[ModelCard], *, alive_seconds: float) -> None:
+    """Says what this worker serves, and that it lives. Cards outlast workers, so that jobs can still be queued."""
+    pipeline = redis.pipeline()
+    names = {card.name for card in cards}
+    for card in cards:
+        pipeline.hset(keys.MODELS, card.name, card.model_dump_json())
+    pipeline.set(keys.worker(worker), ",".join(sorted(names)), px=int(alive_seconds * 1000))
+    pipeline.execute()
+
+
+def withdraw(redis: Redis, names: list[str]) -> None:
+    """Takes back cards of models that are no longer there."""
+    if names:
+        redis.hdel(keys.MODELS, *names)
+
+
+def cards(redis: Redis) -> list[ModelCard]:
+    """Every card, by name."""
+    return [ModelCard.model_validate_json(text) for _, text in sorted(redis.hgetall(keys.MODELS).items())]
+
+
+def live_workers(redis: Redis) -> int:
+    """How many workers have published within their time."""
+    return sum(1 for _ in redis.scan_iter(keys.WORKERS, count=1000))
+
+
+def speeds(redis: Redis) -> dict[str, float]:
+    """Row-steps a second by model, where measured."""
+    return {name.decode(): float(speed) for name, speed in redis.hgetall(keys.SPEEDS).items()}

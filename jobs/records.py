@@ -1,0 +1,244 @@
+"""A job's record: made by the app, moved along by whoever holds its current attempt.
+
+The record is the truth that clients see. Every change is one Lua script or one transaction, so that no
+reader sees half of it and a process that dies leaves a whole record. Each change that watchers should hear
+of appends its event in the same breath.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+
+from jobs import keys
+from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Status
+
+# A write counts only for the attempt that the record names, and only until the job has ended: a worker thought
+# dead cannot overwrite its successor, and nothing follows a terminal event. Returns 1 where the write was made.
+_FENCED = """
+local held = redis.call('HMGET', KEYS[1], 'attempt', 'status')
+if held[2] ~= 'running' or held[1] ~= ARGV[1] then return 0 end
+"""
+_EMIT = """
+local function emit(type, data)
+  redis.call('XADD', KEYS[2], '*', 'type', type, 'data', data)
+  redis.call('PUBLISH', '%s', ARGV[#ARGV])
+end
+""" % keys.NEWS  # noqa: UP031 (Lua has braces of its own)
+
+_BEGIN = (
+    _EMIT
+    + """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'queued' and status ~= 'running' then return {0, 0} end
+if status == 'running' then redis.call('HINCRBY', KEYS[1], 'crashes', 1) end
+local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+redis.call('HSET', KEYS[1], 'status', 'running')
+redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
+emit('started', '{"attempt":' .. attempt .. '}')
+return {attempt, tonumber(redis.call('HGET', KEYS[1], 'crashes') or 0)}
+"""
+)
+# Frames only move forward: a second attempt shows what the first did not come to.
+_FRAME = (
+    _EMIT
+    + _FENCED
+    + """
+local shown = 'shown:' .. ARGV[2]
+if tonumber(redis.call('HGET', KEYS[1], shown) or 0) >= tonumber(ARGV[3]) then return 1 end
+redis.call('HSET', KEYS[1], shown, ARGV[3])
+emit('frame', ARGV[4])
+return 1
+"""
+)
+_PROGRESS = (
+    _FENCED
+    + """
+redis.call('HSET', KEYS[1], 'steps_done', ARGV[2])
+return 1
+"""
+)
+_STORE = (
+    _FENCED
+    + """
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'images_done', redis.call('HLEN', KEYS[2]))
+return 1
+"""
+)
+_PUT_BACK = (
+    _FENCED
+    + """
+redis.call('HSET', KEYS[1], 'status', 'queued')
+return 1
+"""
+)
+# Ends a job: by its attempt, or from outside (attempt ''), whatever it is doing.
+_END = (
+    _EMIT
+    + """
+local held = redis.call('HMGET', KEYS[1], 'attempt', 'status')
+if held[2] ~= 'queued' and held[2] ~= 'running' then return 0 end
+if ARGV[1] ~= '' and (held[2] ~= 'running' or held[1] ~= ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'ended_at', ARGV[4])
+redis.call('ZREM', KEYS[3], ARGV[#ARGV])
+redis.call('HINCRBY', KEYS[4], 'jobs:' .. ARGV[2], 1)
+redis.call('HINCRBY', KEYS[4], 'images', redis.call('HGET', KEYS[1], 'images_done') or 0)
+emit(ARGV[5], ARGV[6])
+return 1
+"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A job's record as it was read."""
+
+    id: str
+    spec: JobSpec
+    status: Status
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempt: int
+    crashes: int  # attempts whose worker died
+    steps_done: int
+    images_done: int
+    error: str | None
+
+    @property
+    def row_steps_left(self) -> float:
+        """What is left of the spec's row_steps."""
+        total = self.spec.count * self.spec.steps
+        return self.spec.row_steps * (1 - self.steps_done / total)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A worker's hold on a job."""
+
+    job_id: str
+    number: int
+    crashes: int
+
+
+class Records:
+    """Reads and moves records."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._begin = redis.register_script(_BEGIN)
+        self._frame = redis.register_script(_FRAME)
+        self._progress = redis.register_script(_PROGRESS)
+        self._store = redis.register_script(_STORE)
+        self._put_back = redis.register_script(_PUT_BACK)
+        self._end = redis.register_script(_END)
+
+    def create(self, job_id: str, spec: JobSpec, queued: Contract, pipeline: Pipeline) -> None:
+        """Adds a new record and its `queued` event to a transaction."""
+        now = time.time()
+        pipeline.hset(
+            keys.job(job_id),
+            mapping={"spec": spec.model_dump_json(), "status": Status.QUEUED.value, "created_at": now},
+        )
+        pipeline.zadd(keys.JOBS, {job_id: now})
+        pipeline.zadd(keys.ACTIVE, {job_id: now})
+        pipeline.xadd(keys.events(job_id), {"type": EventType.QUEUED.value, "data": queued.model_dump_json()})
+
+    def get(self, job_id: str) -> Record | None:
+        return self.get_many([job_id])[0]
+
+    def get_many(self, job_ids: list[str]) -> list[Record | None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hgetall(keys.job(job_id))
+        return [_parse(job_id, fields) for job_id, fields in zip(job_ids, pipeline.execute(), strict=True)]
+
+    def active(self) -> list[Record]:
+        """Every job not yet ended, oldest first."""
+        ids = [job_id.decode() for job_id in self._redis.zrange(keys.ACTIVE, 0, -1)]
+        return [record for record in self.get_many(ids) if record is not None and not record.status.ended]
+
+    def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
+        """Newest first, and the cursor of the next page. A cursor is the last job's `created_at:id`."""
+        below = "+inf" if cursor is None else float(cursor.partition(":")[0])
+        found = self._redis.zrevrangebyscore(keys.JOBS, below, "-inf", start=0, num=limit + 1, withscores=True)
+        ids = [(job_id.decode(), score) for job_id, score in found]
+        if cursor is not None and cursor.partition(":")[2] in (seen := [job_id for job_id, _ in ids]):
+            ids = ids[seen.index(cursor.partition(":")[2]) + 1 :]
+        else:
+            ids = ids[:limit]
+        records = [record for record in self.get_many([job_id for job_id, _ in ids]) if record is not None]
+        more = len(found) > limit
+        return records, f"{ids[-1][1]!r}:{ids[-1][0]}" if more and ids else None
+
+    # What follows is for the worker that holds the attempt; False says that it no longer does.
+
+    def begin(self, job_id: str) -> Attempt | None:
+        """Takes the job; None where it has ended or is not there."""
+        number, crashes = self._begin(
+            keys=[keys.job(job_id), keys.events(job_id)], args=[time.time(), job_id]
+        )
+        return Attempt(job_id, number, crashes) if number else None
+
+    def frame(self, attempt: Attempt, frame: Frame) -> bool:
+        args = [attempt.number, frame.first, frame.step, frame.model_dump_json(), attempt.job_id]
+        return bool(self._frame(keys=[keys.job(attempt.job_id), keys.events(attempt.job_id)], args=args))
+
+    def progress(self, attempt: Attempt, steps_done: int) -> bool:
+        return bool(self._progress(keys=[keys.job(attempt.job_id)], args=[attempt.number, steps_done]))
+
+    def store(self, attempt: Attempt, images: dict[int, bytes]) -> bool:
+        """Puts finished images, by position in the job."""
+        pairs: list[Any] = [value for pair in images.items() for value in pair]
+        job = [keys.job(attempt.job_id), keys.images(attempt.job_id)]
+        return bool(self._store(keys=job, args=[attempt.number, *pairs]))
+
+    def put_back(self, attempt: Attempt) -> bool:
+        """The worker stops: the job waits again, and no crash is counted."""
+        return bool(self._put_back(keys=[keys.job(attempt.job_id)], args=[attempt.number]))
+
+    def finish(self, attempt: Attempt, done: Done) -> bool:
+        return self._ended(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
+
+    # And these for anyone: False says that the job had ended already, or is not there.
+
+    def fail(self, job_id: str, reason: str, attempt: Attempt | None = None) -> bool:
+        number = "" if attempt is None else str(attempt.number)
+        return self._ended(job_id, number, Status.FAILED, reason, EventType.FAILED, Failed(reason=reason))
+
+    def cancel(self, job_id: str) -> bool:
+        return self._ended(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
+
+    def _ended(
+        self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract
+    ) -> bool:
+        job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS]
+        args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
+        return bool(self._end(keys=job, args=args))
+
+
+def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:
+    if b"spec" not in fields:
+        return None
+
+    def number(name: bytes) -> float | None:
+        return float(fields[name]) if name in fields else None
+
+    return Record(
+        id=job_id,
+        spec=JobSpec.model_validate_json(fields[b"spec"]),
+        status=Status(fields[b"status"].decode()),
+        created_at=float(fields[b"created_at"]),
+        started_at=number(b"started_at"),
+        ended_at=number(b"ended_at"),
+        attempt=int(fields.get(b"attempt", 0)),
+        crashes=int(fields.get(b"crashes", 0)),
+        steps_done=int(fields.get(b"steps_done", 0)),
+        images_done=int(fields.get(b"images_done", 0)),
+        error=fields[b"error"].decode() if fields.get(b"error") else None,
+    )

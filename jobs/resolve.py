@@ -1,0 +1,84 @@
+"""From a request to a spec: every default filled in, every field held against the model's card."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from jobs.schema import MAX_INDEX, RANDOM_SEED_BITS, GenerateRequest, JobSpec, Label, ModelCard
+
+
+class FieldError(Exception):
+    """A field that the chosen model does not allow. `allowed` says what it does."""
+
+    def __init__(self, field: str, given: object, allowed: str) -> None:
+        super().__init__(f"{field} {given!r} is not allowed: {allowed}")
+        self.field, self.allowed = field, allowed
+
+
+def choose(name: str | None, cards: Sequence[ModelCard]) -> ModelCard:
+    """The named model's card, or the first. Raises FieldError where there is none of that name."""
+    for card in cards:
+        if name is None or card.name == name:
+            return card
+    raise FieldError("model", name, f"one of {', '.join(card.name for card in cards)}")
+
+
+def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
+    """Raises FieldError for what this model cannot do."""
+    if request.count > card.max_count:
+        raise FieldError("count", request.count, f"1 to {card.max_count}")
+    if request.first_index + request.count - 1 > MAX_INDEX:
+        raise FieldError("first_index", request.first_index, f"first_index + count - 1 at most {MAX_INDEX}")
+    steps = request.steps if request.steps is not None else card.num_train_timesteps
+    if steps > card.num_train_timesteps:
+        raise FieldError("steps", steps, f"1 to {card.num_train_timesteps}")
+    sampler = request.sampler if request.sampler is not None else card.samplers[0]
+    if sampler not in card.samplers:
+        raise FieldError("sampler", sampler, f"one of {', '.join(card.samplers)}")
+    guidance = request.guidance_scale if request.guidance_scale is not None else card.guidance_scale
+    if card.null_class is None and guidance != 1:
+        raise FieldError("guidance_scale", guidance, "1, since this model has no null class")
+    return JobSpec(
+        model=card.name,
+        digest=card.digest,
+        count=request.count,
+        first_index=request.first_index,
+        seed=request.seed if request.seed is not None else secrets.randbits(RANDOM_SEED_BITS),
+        steps=steps,
+        sampler=sampler,
+        labels=_labels(request, card),
+        null_class=card.null_class,
+        guidance_scale=float(guidance),
+        frames=min(request.frames, steps),
+    )
+
+
+def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
+    """One label an image. No label means the null class."""
+    if request.label is not None and request.labels is not None:
+        raise FieldError("labels", request.labels, "either label or labels, not both")
+    if not card.classes:
+        if request.label is not None or request.labels is not None:
+            field = "label" if request.label is not None else "labels"
+            raise FieldError(field, getattr(request, field), "nothing, since this model has no classes")
+        return None
+    if request.labels is not None:
+        if len(request.labels) != request.count:
+            raise FieldError("labels", f"of length {len(request.labels)}", f"as many as count, {request.count}")
+        return [_label("labels", label, card) for label in request.labels]
+    if request.label is not None:
+        return [_label("label", request.label, card)] * request.count
+    if card.null_class is None:
+        raise FieldError("label", None, f"one of {', '.join(card.classes)}, since this model has no null class")
+    return [card.null_class] * request.count
+
+
+def _label(field: str, label: Label, card: ModelCard) -> int:
+    if isinstance(label, str) and label in card.classes:
+        return card.classes.index(label)
+    last = len(card.classes) - 1 if card.null_class is None else card.null_class
+    if isinstance(label, int) and 0 <= label <= last:
+        return label
+    null = "" if card.null_class is None else f"; {card.null_class} is the null class"
+    raise FieldError(field, label, f"0 to {len(card.classes) - 1} or one of {', '.join(card.classes)}{null}")

@@ -1,0 +1,211 @@
+"""What crosses the boundary: requests in, specs to the worker, views and events out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+MAX_SEED = 2**64 - 1
+RANDOM_SEED_BITS = 53  # what JavaScript keeps exactly
+MAX_INDEX = 2**32 - 1
+MAX_GUIDANCE = 100.0
+MAX_FRAMES = 100
+SHOWN_IMAGES = 64  # a job's first images are shown in its frames
+FRAME_BYTES = 256 * 1024  # of one frame event
+
+Label = StrictInt | StrictStr
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Status.FINISHED, Status.FAILED, Status.CANCELED)
+
+
+class EventType(StrEnum):
+    QUEUED = "queued"
+    STARTED = "started"
+    FRAME = "frame"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (EventType.DONE, EventType.FAILED, EventType.CANCELED)
+
+
+class Contract(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GenerateRequest(Contract):
+    """The body of POST /generate. What is left out is filled in from the model's card, and reported."""
+
+    model: StrictStr | None = Field(None, description="A name from GET /models; the first one by default.")
+    count: StrictInt = Field(1, ge=1, description="How many images; the card says how many at the most.")
+    first_index: StrictInt = Field(
+        0, ge=0, le=MAX_INDEX, description="Index of the first image under this seed: ask for image k alone."
+    )
+    seed: StrictInt | None = Field(None, ge=0, le=MAX_SEED, description="Random by default, below 2^53.")
+    steps: StrictInt | None = Field(None, ge=1, description="Network evaluations an image; the schedule's T by default.")
+    sampler: StrictStr | None = Field(None, description="One of the card's samplers; the first by default.")
+    label: Label | None = Field(None, description="A class, by number or by name, for all images.")
+    labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")
+    guidance_scale: Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)] | None = Field(
+        None, description="Classifier-free guidance; 1 means none. The card's recommendation by default."
+    )
+    frames: StrictInt = Field(20, ge=0, le=MAX_FRAMES, description="How many steps of the process to show.")
+
+
+class JobSpec(Contract):
+    """A request with nothing left open: what a worker needs, and what a picture is a function of."""
+
+    model: str
+    digest: str
+    count: int
+    first_index: int
+    seed: int
+    steps: int
+    sampler: str
+    labels: list[int] | None  # one an image, the null class included; None for a model without classes
+    null_class: int | None
+    guidance_scale: float
+    frames: int
+
+    def recipe(self, position: int) -> dict[str, Any]:
+        """What reproduces the image at `position` of this job; nothing else enters its PNG."""
+        label = {} if self.labels is None else {"label": self.labels[position]}
+        return {
+            "steps": self.steps,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "index": self.first_index + position,
+            **label,
+            "guidance_scale": self.guidance(position),
+            "model_hash": self.digest,
+        }
+
+    def guidance(self, position: int) -> float:
+        """The guidance scale of one image. Without a class there is nothing to guide towards, so it is 1."""
+        if self.labels is None or self.null_class is None or self.labels[position] == self.null_class:
+            return 1.0
+        return self.guidance_scale
+
+    @property
+    def row_steps(self) -> int:
+        """The work, in network evaluations of one image; guidance takes two a step."""
+        return self.steps * sum(1 if self.guidance(position) == 1 else 2 for position in range(self.count))
+
+
+class ModelCard(Contract):
+    """What a worker publishes of a model it serves."""
+
+    name: str
+    digest: str
+    created_at: str
+    image_size: int
+    channels: int
+    classes: list[str]
+    null_class: int | None
+    num_train_timesteps: int
+    samplers: list[str]
+    max_count: int
+    guidance_scale: float
+    build: str  # what computes here; the same build gives the same bytes
+    data: dict[str, Any]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class Progress(Contract):
+    images_done: int
+    images: int
+    steps_done: int = Field(description="Denoising steps taken, summed over the job's images.")
+    steps: int
+
+
+class Urls(Contract):
+    job: str
+    events: str
+    images: list[str]  # those that can be had now
+    grid: str | None
+    process: str | None
+    archive: str | None
+
+
+class JobView(Contract):
+    """A job as GET /jobs/{id} shows it."""
+
+    id: str
+    status: Status
+    position: int | None = Field(description="Jobs ahead in the queue, while queued.")
+    eta_seconds: float | None = Field(description="Until the end, where the model's speed is known.")
+    request: JobSpec
+    progress: Progress
+    attempt: int
+    error: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    urls: Urls
+
+
+class JobPage(Contract):
+    jobs: list[JobView]
+    next_cursor: str | None
+
+
+class ModelPage(Contract):
+    models: list[ModelCard]
+
+
+class Queued(Contract):
+    position: int
+    eta_seconds: float | None
+
+
+class Started(Contract):
+    attempt: int
+
+
+class Frame(Contract):
+    """x̂0 of images that move together, at one step of their table."""
+
+    attempt: int
+    step: int
+    steps: int
+    timestep: int
+    first: int  # position in the job of the first image here
+    images: list[str]  # base64 PNG
+
+
+class Done(Contract):
+    images: int
+    seconds: float
+
+
+class Failed(Contract):
+    reason: str
+
+
+class Canceled(Contract):
+    pass
+
+
+EVENT_DATA: dict[EventType, type[Contract]] = {
+    EventType.QUEUED: Queued,
+    EventType.STARTED: Started,
+    EventType.FRAME: Frame,
+    EventType.DONE: Done,
+    EventType.FAILED: Failed,
+    EventType.CANCELED: Canceled,
+}

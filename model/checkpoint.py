@@ -1,0 +1,171 @@
+"""Checkpoints: the diffusers folder layout, safetensors, and a card. No pickle.
+
+    NAME/
+      card.json                                    what it is, what it was trained on, how good it is
+      model_index.json                             for diffusers' pipelines
+      scheduler/scheduler_config.json
+      unet/config.json
+      unet/diffusion_pytorch_model.safetensors
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.schedule import Schedule
+from model.unet import UNet, UNetConfig
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+UNET_CONFIG = "unet/config.json"
+SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+CARD = "card.json"
+
+Config = TypeVar("Config", UNetConfig, Schedule)
+
+# What `UNet2DModel` and `DDPMScheduler` could do and this code does not: only these values are served.
+UNET_FIXED = {
+    "act_fn": "silu",
+    "add_attention": True,
+    "attn_norm_num_groups": None,
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "downsample_type": "conv",
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2D",
+    "resnet_time_scale_shift": "default",
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+    "upsample_type": "conv",
+}
+SCHEDULER_FIXED = {
+    "clip_sample": True,
+    "clip_sample_range": 1.0,
+    "rescale_betas_zero_snr": False,
+    "thresholding": False,
+    "trained_betas": None,
+}
+
+
+class CheckpointError(Exception):
+    """The checkpoint cannot be served; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a reader should know of a checkpoint."""
+
+    digest: str = ""  # of what shapes its pictures: weights, network, schedule
+    created_at: str = ""  # ISO 8601, UTC
+    classes: tuple[str, ...] = ()
+    guidance_scale: float = 1.0  # recommended
+    data: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    unet: UNet
+    schedule: Schedule
+    card: Card
+
+    @property
+    def null_class(self) -> int | None:
+        """The label that means no class (Ho & Salimans 2022): the last embedding, where there is one to spare."""
+        embeds = self.unet.config.num_class_embeds
+        return embeds - 1 if embeds is not None and embeds > len(self.card.classes) else None
+
+
+def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
+    """Writes a checkpoint in one move: a reader sees the old one or the new one. Returns the card with its digest."""
+    new = path.with_name(f".{path.name}.new-{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "unet").mkdir(parents=True)
+    (new / "scheduler").mkdir()
+    weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in unet.state_dict().items()}
+    save_file(weights, new / WEIGHTS, metadata={"format": "pt"})
+    unet_config = {"_class_name": "UNet2DModel", **UNET_FIXED, **dataclasses.asdict(unet.config)}
+    scheduler = {"_class_name": "DDPMScheduler", "variance_type": "fixed_small", "timestep_spacing": "trailing"}
+    index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}
+    card = dataclasses.replace(card, digest=_digest(new, unet.config, schedule))
+    _write_json(new / UNET_CONFIG, unet_config)
+    _write_json(new / SCHEDULER_CONFIG, {**scheduler, **SCHEDULER_FIXED, **dataclasses.asdict(schedule)})
+    _write_json(new / "model_index.json", {**index, "scheduler": ["diffusers", "DDPMScheduler"]})
+    _write_json(new / CARD, dataclasses.asdict(card))
+    _swap(new, path)
+    return card
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint, its weights in float32. Raises CheckpointError where it is corrupt or not supported."""
+    try:
+        card = read_card(path)
+        unet_config = _read_config(UNetConfig, path / UNET_CONFIG, UNET_FIXED)
+        schedule = _read_config(Schedule, path / SCHEDULER_CONFIG, SCHEDULER_FIXED)
+        unet = UNet(unet_config)
+        unet.load_state_dict(load_file(path / WEIGHTS))
+        if _digest(path, unet_config, schedule) != card.digest:
+            raise ValueError("its weights are not those that the card's digest names: copy it again, whole")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {path.name} cannot be served: {error}") from error
+    return Checkpoint(unet.eval().requires_grad_(False), schedule, card)
+
+
+def read_card(path: Path) -> Card:
+    """The card alone. Raises OSError, ValueError or TypeError."""
+    values = json.loads((path / CARD).read_text())
+    return Card(**{**values, "classes": tuple(values.get("classes", ()))})
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Replaces the card of a checkpoint, as after an evaluation."""
+    _write_json(path / CARD, dataclasses.asdict(card))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file in one move, on disk before it is seen."""
+    new = path.with_name(f".{path.name}.new-{os.getpid()}")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
+    """sha256 of everything that shapes the pictures: the weights' file, the network and the schedule."""
+    shape = json.dumps([dataclasses.asdict(unet_config), dataclasses.asdict(schedule)], sort_keys=True)
+    return hashlib.sha256((path / WEIGHTS).read_bytes() + shape.encode()).hexdigest()
+
+
+def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Config:
+    values = json.loads(path.read_text())
+    for name, only in fixed.items():
+        if values.get(name, only) != only:
+            raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")
+    known = {f.name for f in dataclasses.fields(kind)}
+    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**{name: value for name, value in lists.items() if name in known})
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Puts the folder `new` at `path`. The old one steps aside first, since a folder cannot replace a full one."""
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

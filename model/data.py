@@ -1,0 +1,169 @@
+"""The data sets that models are trained on: named ones, and a folder of your own images.
+
+A small data set fits in memory, so it is one uint8 tensor: no workers, no queue, exact order.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from model import images
+
+Split = Literal["train", "test"]
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+DIGITS_HELD_OUT = 5  # every fifth of scikit-learn's digits is the test split, which it does not come with
+FOLDER_HELD_OUT = 10  # likewise every tenth of your own images
+
+
+class DataError(Exception):
+    """The data cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes."""
+
+    source: str
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load(source: str, *, root: Path | None = None, split: Split = "train", size: int | None = None) -> Dataset:
+    """The data set named `source` (one of SOURCES, or a folder), at `size` × `size` pixels where given.
+
+    Without `root`, torchvision downloads into data/. Raises DataError where there is nothing to read.
+    """
+    if source in SOURCES:
+        dataset = SOURCES[source](root, split)
+        return dataset if size is None or size == dataset.images.shape[-1] else _resized(dataset, size)
+    if Path(source).is_dir():
+        return folder(Path(source), split, size)
+    raise DataError(f"no data set {source!r}: it is neither one of {sorted(SOURCES)} nor a folder that exists")
+
+
+def digits(root: Path | None, split: Split) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8×8 grey. They come with the package, so `root` is not used."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = torch.from_numpy(bunch.images / 16 * 255).round().to(torch.uint8)[:, None]
+    held_out = torch.arange(len(pixels)) % DIGITS_HELD_OUT == DIGITS_HELD_OUT - 1
+    chosen = held_out if split == "test" else ~held_out
+    labels = torch.from_numpy(bunch.target).long()
+    return Dataset("digits", pixels[chosen], labels[chosen], tuple(str(name) for name in bunch.target_names))
+
+
+def mnist(root: Path | None, split: Split) -> Dataset:
+    from torchvision.datasets import MNIST
+
+    return _idx("mnist", MNIST, root, split)
+
+
+def fashion_mnist(root: Path | None, split: Split) -> Dataset:
+    from torchvision.datasets import FashionMNIST
+
+    return _idx("fashion-mnist", FashionMNIST, root, split)
+
+
+def cifar10(root: Path | None, split: Split) -> Dataset:
+    from torchvision.datasets import CIFAR10
+
+    where = root or Path("data")
+    try:
+        data = CIFAR10(str(where), train=split == "train", download=root is None)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"CIFAR-10 is not in {where}: put the folder cifar-10-batches-py (from cifar-10-python.tar.gz) "
+            f"there, or leave out --data-root to download it ({error})"
+        ) from error
+    pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+    return Dataset("cifar10", pixels, torch.tensor(data.targets), tuple(data.classes))
+
+
+def folder(path: Path, split: Split = "train", size: int | None = None) -> Dataset:
+    """Your own images: `path/*.png`, or one subfolder a class. Grey stays grey where every image is.
+
+    Without `size` the images must all be square and alike; with it they are cropped to the middle and resized.
+    """
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"no images in {path}: put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
+    names = [file.relative_to(path).parts[0] if len(file.relative_to(path).parts) > 1 else "" for file in files]
+    if "" in names and len(set(names)) > 1:
+        raise DataError(f"{path} holds images beside class folders: use one or the other")
+    opened = [_open(file) for file in files]
+    channels = 1 if all(image.mode in ("1", "L", "LA", "I;16") for image in opened) else 3
+    side = size or opened[0].width
+    if size is None and {image.size for image in opened} != {(side, side)}:
+        raise DataError(f"the images in {path} are not all square and of one size: give the size to train at")
+    pixels = torch.stack([images.from_pil(ImageOps.fit(image, (side, side)), channels) for image in opened])
+    classes = tuple(sorted(set(names) - {""}))
+    labels = torch.tensor([classes.index(name) for name in names]) if classes else None
+    held_out = torch.arange(len(pixels)) % FOLDER_HELD_OUT == FOLDER_HELD_OUT - 1
+    chosen = held_out if split == "test" else ~held_out
+    return Dataset(path.name, pixels[chosen], None if labels is None else labels[chosen], classes)
+
+
+SOURCES: dict[str, Callable[[Path | None, Split], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+}
+
+
+def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
+    """torchvision's MNIST family; under a given root the files may still be packed (.gz)."""
+    name = kind.__name__
+    if root is None:
+        return _from_torchvision(source, kind("data", train=split == "train", download=True))
+    raw = root / name / "raw"
+    stems = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    with tempfile.TemporaryDirectory() as unpacked:
+        into = Path(unpacked) / name / "raw"
+        into.mkdir(parents=True)
+        for stem in stems:
+            if (raw / stem).exists():
+                (into / stem).symlink_to((raw / stem).resolve())
+            elif (raw / f"{stem}.gz").exists():
+                (into / stem).write_bytes(gzip.decompress((raw / f"{stem}.gz").read_bytes()))
+            else:
+                raise DataError(
+                    f"{raw / stem} is missing: put {', '.join(stems)} (or their .gz) into {raw}, "
+                    "or leave out --data-root to download them"
+                )
+        return _from_torchvision(source, kind(unpacked, train=split == "train", download=False))
+
+
+def _from_torchvision(source: str, data: object) -> Dataset:
+    classes = tuple(name.split(" - ")[0] for name in data.classes)  # type: ignore[attr-defined]  # "0 - zero" -> "0"
+    return Dataset(source, data.data[:, None], data.targets.long(), classes)  # type: ignore[attr-defined]
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        image = Image.open(file)
+        image.load()
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{file} cannot be read as an image: {error}") from error
+    return image
+
+
+def _resized(dataset: Dataset, size: int) -> Dataset:
+    from torchvision.transforms.v2 import functional
+
+    resized = functional.resize(dataset.images, [size, size], antialias=True)
+    return Dataset(dataset.source, resized, dataset.labels, dataset.classes)

@@ -1,0 +1,65 @@
+"""Between pixels and tensors: the only place where images are not float in [-1, 1]."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+
+def from_uint8(pixels: Tensor) -> Tensor:
+    """uint8 (…) 0 … 255 -> float32 (…) in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float (…) in [-1, 1] -> uint8 (…); what lies outside is clipped."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(pixels: Tensor) -> Image.Image:
+    """uint8 (C, H, W), grey or RGB -> a Pillow image of mode L or RGB."""
+    array = pixels.permute(1, 2, 0).squeeze(2).contiguous().numpy()
+    return Image.fromarray(array)
+
+
+def from_pil(image: Image.Image, channels: int) -> Tensor:
+    """A Pillow image -> uint8 (channels, H, W)."""
+    converted = image.convert("L" if channels == 1 else "RGB")
+    flat = torch.frombuffer(bytearray(converted.tobytes()), dtype=torch.uint8)
+    return flat.view(image.height, image.width, channels).permute(2, 0, 1)
+
+
+def grid(pixels: Tensor, gap: int = 1) -> Tensor:
+    """uint8 (B, C, H, W) -> one sheet (C, H', W'), as square as can be, with black lines between."""
+    count, channels, height, width = pixels.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def png(pixels: Tensor, recipe: Mapping[str, object] | None = None) -> bytes:
+    """uint8 (C, H, W) as PNG bytes; with `recipe`, text chunks that reproduce it.
+
+    `parameters` is the line that other tools read (the convention of A1111's web UI); `noisemill` is the
+    same as JSON.
+    """
+    info = PngInfo()
+    if recipe is not None:
+        line = ", ".join(f"{key.replace('_', ' ').capitalize()}: {value}" for key, value in recipe.items())
+        info.add_text("parameters", line)
+        info.add_text("noisemill", json.dumps(recipe, sort_keys=True))
+    buffer = io.BytesIO()
+    # Level 1 is a few per cent larger and several times faster; it is part of what makes the bytes.
+    to_pil(pixels).save(buffer, "PNG", pnginfo=info, compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,240 @@
+"""The trainer: Ho et al. 2020, algorithm 1, on one device, resumable to the last bit.
+
+Every step's randomness is seeded by the step's number, so the state to keep is the weights, their average,
+the optimiser's moments and that number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from model import checkpoint, figures, images, samplers
+from model.data import Dataset
+from model.ema import EMA
+from model.recipe import Recipe
+from model.unet import UNet
+
+STATE = "state.safetensors"
+METRICS = "metrics.jsonl"
+SAMPLE_STEPS = 50  # of the grid that is drawn at every checkpoint
+SAMPLE_COUNT = 64
+
+
+class TrainingError(Exception):
+    """The training cannot start or go on; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One optimiser step, as it was taken."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+
+
+class Trainer:
+    """Trains `recipe` on `data`, keeping everything in the folder `run`.
+
+    run/state.safetensors   what a resume needs
+    run/metrics.jsonl       a line a step
+    run/loss.png, run/samples.png, run/checkpoint/   as of the last checkpoint
+    """
+
+    def __init__(self, recipe: Recipe, data: Dataset, run: Path, *, device: str | None = None) -> None:
+        self.recipe, self.data, self.run = recipe, data, run
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if len(data) < recipe.training.batch_size:
+            raise TrainingError(
+                f"{data.source} holds {len(data)} images, fewer than a batch of {recipe.training.batch_size}: "
+                "add images or lower batch_size"
+            )
+        torch.manual_seed(recipe.training.seed)
+        config = recipe.unet_config(data)
+        self.unet = UNet(config).to(self.device, memory_format=torch.channels_last)
+        self.ema = EMA(self.unet, UNet(config).to(self.device), recipe.training.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(),
+            lr=recipe.training.learning_rate,
+            weight_decay=recipe.training.weight_decay,
+            fused=True,
+        )
+        self.step = 0
+        self.seconds = 0.0  # spent training, over all resumes
+
+    @property
+    def state_path(self) -> Path:
+        return self.run / STATE
+
+    def resume(self) -> None:
+        """Goes back to the last checkpoint of this run. Raises TrainingError where there is none, or another's."""
+        try:
+            with safe_open(self.state_path, "pt", device=str(self.device)) as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"{self.run} holds nothing to resume ({error}): start without --resume") from error
+        if metadata["recipe"] != repr(self.recipe):
+            raise TrainingError(f"{self.run} was started with another recipe: start without --resume, or elsewhere")
+        for network, prefix in ((self.unet, "unet."), (self.ema.average, "ema.")):
+            network.load_state_dict(_under(tensors, prefix))
+        for i, parameter in enumerate(self.unet.parameters()):
+            self.optimizer.state[parameter] = _under(tensors, f"optimizer.{i}.")
+        self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
+        lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
+        checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
+
+    def train(self) -> Iterator[Report]:
+        """Takes the steps that are left, one a report. Stop whenever you like: `resume` takes them up."""
+        settings = self.recipe.training
+        self.run.mkdir(parents=True, exist_ok=True)
+        if self.step == 0:
+            (self.run / METRICS).write_text("")
+        network = torch.compile(self.unet) if settings.compile and can_compile() else self.unet
+        clock = time.perf_counter()
+        with (self.run / METRICS).open("a") as metrics:
+            while self.step < settings.steps:
+                report = self._train_step(network, clock)
+                clock = time.perf_counter()
+                metrics.write(json.dumps(dataclasses.asdict(report)) + "\n")
+                if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
+                    metrics.flush()
+                    self.checkpoint()
+                    clock = time.perf_counter()
+                yield report
+
+    def checkpoint(self) -> None:
+        """Saves what a resume needs, the averaged network as a checkpoint, its samples and the loss curve."""
+        recipe = repr(self.recipe)
+        metadata = {"step": str(self.step), "seconds": repr(self.seconds), "recipe": recipe}
+        checkpoint.write_atomically(self.state_path, save(self._state(), metadata))
+        losses = self.losses()
+        figures.loss_curve(losses, self.run / "loss.png")
+        (self.run / "samples.png").write_bytes(images.png(self._sample_grid()))
+        recent = losses[-min(len(losses), 1000) :]
+        training = {
+            "steps": self.step,
+            "images": self.step * self.recipe.training.batch_size,
+            "seconds": round(self.seconds),
+            "loss": round(sum(recent) / len(recent), 5),
+            "device": str(self.device.type),
+            "recipe": json.loads(json.dumps(dataclasses.asdict(self.recipe.training))),
+        }
+        folder = self.run / "checkpoint"
+        checkpoint.save(
+            folder,
+            self.ema.average,
+            self.recipe.schedule,
+            checkpoint.Card(
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                classes=self.data.classes,
+                guidance_scale=self.recipe.guidance_scale,
+                data={"source": self.data.source, "images": len(self.data)},
+                training=training,
+            ),
+        )
+        for name in ("loss.png", "samples.png"):
+            shutil.copyfile(self.run / name, folder / name)
+
+    def losses(self) -> list[float]:
+        """The loss of every step so far."""
+        lines = (self.run / METRICS).read_text().splitlines()
+        return [json.loads(line)["loss"] for line in lines]
+
+    def _train_step(self, network: torch.nn.Module, clock: float) -> Report:
+        settings = self.recipe.training
+        torch.manual_seed(_mix(settings.seed, self.step))
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        x0, labels = self._batch()
+        t = torch.randint(self.recipe.schedule.num_train_timesteps, (len(x0),), device=self.device)
+        noise = torch.randn_like(x0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
+            output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
+        loss = F.mse_loss(output.float(), self.recipe.schedule.target(x0, t, noise))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.ema.update(self.step)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is {value} at step {self.step}: lower learning_rate")
+        seconds = time.perf_counter() - clock
+        self.seconds += seconds
+        return Report(self.step, value, rate, settings.batch_size / seconds)
+
+    def _learning_rate(self) -> float:
+        settings = self.recipe.training
+        warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+        return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
+
+    def _batch(self) -> tuple[Tensor, Tensor | None]:
+        """The step's images (B, C, H, W) and labels (B,): every image once an epoch, in an order of its own."""
+        settings = self.recipe.training
+        per_epoch = len(self.data) // settings.batch_size
+        epoch, position = divmod(self.step, per_epoch)
+        generator = torch.Generator().manual_seed(_mix(settings.seed, -1 - epoch))
+        order = torch.randperm(len(self.data), generator=generator)
+        chosen = order[position * settings.batch_size : (position + 1) * settings.batch_size]
+        x0 = images.from_uint8(self.data.images[chosen]).to(self.device, memory_format=torch.channels_last)
+        if self.data.labels is None:
+            return x0, None
+        labels = self.data.labels[chosen].to(self.device)
+        dropped = torch.rand(len(labels), device=self.device) < settings.class_dropout
+        return x0, torch.where(dropped, len(self.data.classes), labels)
+
+    def _sample_grid(self) -> Tensor:
+        """Samples of the averaged network, the classes in turn; always the same noise, so grids compare."""
+        labels = None
+        if self.data.labels is not None:
+            labels = torch.arange(SAMPLE_COUNT, device=self.device) % len(self.data.classes)
+        rows = samplers.table("ddpm", self.recipe.schedule, min(SAMPLE_STEPS, self.recipe.schedule.num_train_timesteps))
+        *_, x0 = samplers.sample(self.ema.average, rows, seed=0, count=SAMPLE_COUNT, labels=labels)
+        return images.grid(images.to_uint8(x0).cpu())
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {f"unet.{name}": tensor for name, tensor in self.unet.state_dict().items()}
+        state |= {f"ema.{name}": tensor for name, tensor in self.ema.average.state_dict().items()}
+        for i, parameter in enumerate(self.unet.parameters()):
+            state |= {f"optimizer.{i}.{name}": value for name, value in self.optimizer.state[parameter].items()}
+        return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 runs in hardware there; elsewhere it is emulated, and slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def can_compile() -> bool:
+    """Whether `torch.compile` has what it needs: a C++ compiler, for Triton's launchers too."""
+    return sys.platform != "win32" and any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _mix(seed: int, step: int) -> int:
+    """One seed from two numbers; steps are positive, epochs negative."""
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9) % (1 << 63)
