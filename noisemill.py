@@ -1,0 +1,309 @@
+"""The front door: every command, and the only file that knows every room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from jobs.schema import JobSpec
+    from model.train import Trainer
+    from worker.catalog import Model
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+CHECKPOINTS = Path("checkpoints")
+OFFLINE_SLOTS = 64
+
+RedisUrl = Annotated[str | None, typer.Option(help="redis://…, unix://…; NOISEMILL_REDIS_URL by default.")]
+ModelsDir = Annotated[Path, typer.Option("--models", help="Folder of checkpoints, one a subfolder.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies; downloaded to data/ by default.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU by default where there is one.")]
+ModelPath = Annotated[Path, typer.Argument(help="A checkpoint's folder, or its name under checkpoints/.")]
+
+
+@cli.command()
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    models: ModelsDir = CHECKPOINTS,
+    state: Annotated[Path, typer.Option(help="Where jobs and results are kept.")] = Path("var"),
+    redis_url: RedisUrl = None,
+) -> None:
+    """Everything on this machine: a Redis (unless you name yours), a worker and the app."""
+    from serve.main import ServeError, serve
+    from serve.redis_server import NoRedisError
+
+    try:
+        serve(host=host, port=port, models=models, state=state, redis_url=redis_url)
+    except (ServeError, NoRedisError) as error:
+        _stop(str(error))
+
+
+@cli.command()
+def app(host: str = "127.0.0.1", port: int = 8000, redis_url: RedisUrl = None) -> None:
+    """The HTTP side alone; as many as you like, on any host."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.settings import AppSettings
+
+    settings = AppSettings() if redis_url is None else AppSettings(redis_url=redis_url)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=2,  # event streams would otherwise hold it open
+    )
+
+
+@cli.command()
+def worker(redis_url: RedisUrl = None, models: Annotated[Path | None, typer.Option()] = None) -> None:
+    """The sampling side alone; as many as you like, on any host with the same models."""
+    from worker.main import run
+    from worker.settings import WorkerSettings
+
+    settings = WorkerSettings()
+    given = {"redis_url": redis_url, "models": models}
+    run(settings.model_copy(update={name: value for name, value in given.items() if value is not None}))
+
+
+@cli.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/mnist.toml.")],
+    data_root: DataRoot = None,
+    resume: Annotated[bool, typer.Option(help="Go on where this run was stopped.")] = False,
+    name: Annotated[str | None, typer.Option(help="What to call the model; the recipe's name by default.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where runs keep their state, curves and samples.")] = Path("runs"),
+    models: ModelsDir = CHECKPOINTS,
+    overwrite: Annotated[bool, typer.Option(help="Replace a model of that name.")] = False,
+    device: Device = None,
+) -> None:
+    """Trains a model and puts it among the served ones. Ctrl-C stops it; --resume goes on exactly there."""
+    from model import data
+    from model.recipe import Recipe, RecipeError
+    from model.train import Trainer, TrainingError
+
+    try:
+        what = Recipe.read(recipe)
+        what = what if name is None else replace(what, name=name)
+        target, run = models / what.name, runs / what.name
+        if target.exists() and not overwrite:
+            _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
+        images = data.load(what.data.source, root=data_root, size=what.data.size)
+        trainer = Trainer(what, images, run, device=device)
+        if resume:
+            trainer.resume()
+        elif trainer.state_path.exists():
+            _stop(f"{run} holds a run already: go on with --resume, or remove it")
+        console.print(f"{what.name}: {len(images)} images of {images.source}, on {trainer.device}, state in {run}")
+        _train(trainer)
+    except (data.DataError, RecipeError, TrainingError) as error:
+        _stop(str(error))
+    models.mkdir(parents=True, exist_ok=True)
+    _publish(run / "checkpoint", target)
+    console.print(f"{what.name} is in {target}; a running service shows it in a moment")
+
+
+def _train(trainer: Trainer) -> None:
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        steps = trainer.recipe.training.steps
+        bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
+        loss = None
+        try:
+            for report in trainer.train():
+                loss = report.loss if loss is None else 0.98 * loss + 0.02 * report.loss
+                figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
+                progress.update(bar, completed=report.step, figures=figures)
+        except KeyboardInterrupt:
+            trainer.checkpoint()
+            console.print(f"stopped at step {trainer.step} of {steps}: go on with --resume")
+            raise typer.Exit(130) from None
+
+
+@cli.command()
+def sample(
+    model: ModelPath,
+    out: Annotated[Path, typer.Option(help="A folder for PNGs, or a .npy file: uint8, (N, H, W) or (N, H, W, 3).")],
+    count: int = 1,
+    seed: Annotated[int | None, typer.Option(help="Random by default, and reported.")] = None,
+    first_index: int = 0,
+    steps: Annotated[int | None, typer.Option(help="The schedule's T by default.")] = None,
+    sampler: str | None = None,
+    label: Annotated[str | None, typer.Option(help="A class, by number or by name.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="The card's recommendation by default.")] = None,
+    device: Device = None,
+) -> None:
+    """Samples without a service, through the same engine: the same bytes as over HTTP."""
+    from pydantic import ValidationError
+
+    from jobs.resolve import FieldError, resolve
+    from jobs.schema import GenerateRequest
+    from model import images
+
+    loaded = _load(model, device, max_count=1_000_000)
+    try:
+        request = GenerateRequest(
+            count=count,
+            seed=seed,
+            first_index=first_index,
+            steps=steps,
+            sampler=sampler,
+            label=int(label) if label is not None and label.isdigit() else label,
+            guidance_scale=guidance,
+        )
+        spec = resolve(request, loaded.card)
+    except (FieldError, ValidationError) as error:
+        _stop(str(error))
+    pixels = _sample(loaded, spec)
+    if out.suffix == ".npy":
+        import numpy
+
+        array = pixels.permute(0, 2, 3, 1).numpy()
+        numpy.save(out, array[..., 0] if array.shape[3] == 1 else array)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        for position, image in enumerate(pixels):
+            path = out / f"{spec.first_index + position:05d}.png"
+            path.write_bytes(images.png(image, spec.recipe(position)))
+    console.print(f"{spec.count} images in {out}, seed {spec.seed}")
+
+
+@cli.command()
+def evaluate(
+    model: ModelPath,
+    count: Annotated[int, typer.Option(help="Samples of each kind.")] = 200,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: Annotated[float | None, typer.Option(help="Of the conditional ones.")] = None,
+    data_root: DataRoot = None,
+    cache: Annotated[Path, typer.Option(help="Where the classifier is kept.")] = Path("var/evaluate"),
+    write: Annotated[bool, typer.Option(help="Put the figures on the model's card.")] = False,
+    device: Device = None,
+) -> None:
+    """Measures a model with a classifier trained on its real data: recognised samples, and copies of training images."""
+    from jobs.resolve import resolve
+    from jobs.schema import GenerateRequest
+    from model import checkpoint, data
+    from model import evaluate as measure
+
+    loaded = _load(model, device, max_count=1_000_000)
+    source, size = loaded.card.data["source"], loaded.card.image_size
+    train_set, test_set = (data.load(source, root=data_root, split=split, size=size) for split in ("train", "test"))
+    classifier = measure.classifier(train_set, test_set, cache)
+    classes = [i % len(loaded.card.classes) for i in range(count)]
+    free = resolve(GenerateRequest(count=count, seed=seed, steps=steps), loaded.card)
+    asked = GenerateRequest(count=count, seed=seed, steps=steps, labels=classes, guidance_scale=guidance)
+    conditional = resolve(asked, loaded.card)
+    figures = measure.evaluate(
+        _sample(loaded, free), _sample(loaded, conditional), classes, train_set, test_set, classifier
+    )
+    figures |= {"sampler": free.sampler, "steps": free.steps, "guidance_scale": conditional.guidance_scale}
+    console.print_json(data=figures)
+    if write:
+        path = _path(model)
+        checkpoint.write_card(path, replace(checkpoint.read_card(path), metrics=figures))
+
+
+@cli.command()
+def models(models: ModelsDir = CHECKPOINTS) -> None:
+    """The checkpoints in a folder: what they are, and what is wrong with those that cannot be served."""
+    from model.checkpoint import CheckpointError, load
+
+    table = Table("model", "digest", "images", "classes", "trained on", "loss")
+    for path in sorted(path.parent for path in models.glob("[!.]*/unet/")):
+        try:
+            loaded = load(path)
+        except CheckpointError as error:
+            table.add_row(path.name, "", str(error))
+            continue
+        config, card = loaded.unet.config, loaded.card
+        size = f"{config.sample_size}×{config.sample_size}×{config.in_channels}"
+        source, loss = str(card.data.get("source", "?")), str(card.training.get("loss", "?"))
+        table.add_row(path.name, card.digest[:12], size, str(len(card.classes)), source, loss)
+    console.print(table)
+
+
+def _sample(model: Model, spec: JobSpec) -> Tensor:
+    """A spec's images, uint8 (N, C, H, W), with a progress bar."""
+    import torch
+
+    from model.images import to_uint8
+    from worker import offline
+
+    pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
+    columns = TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("sampling", total=spec.count * spec.steps)
+        for step in offline.sample(model, spec, OFFLINE_SLOTS):
+            progress.advance(bar, len(step.x0))
+            if step.last:
+                pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
+    return pixels
+
+
+def _load(model: Path, device: str | None, max_count: int) -> Model:
+    import torch
+
+    from model.checkpoint import CheckpointError
+    from worker.catalog import load_model
+    from worker.engine import RESERVE
+
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path = _path(model)
+    try:
+        return load_model(path, chosen, max_rows=int(OFFLINE_SLOTS * (1 + RESERVE)), max_count=max_count)
+    except CheckpointError as error:
+        _stop(str(error))
+
+
+def _path(model: Path) -> Path:
+    return model if model.is_dir() else CHECKPOINTS / model
+
+
+def _publish(finished: Path, target: Path) -> None:
+    """Puts a run's checkpoint among the served models: whole, then in one move."""
+    from model.checkpoint import replace_folder
+
+    new = target.with_name(f".{target.name}.new-{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(finished, new)
+    replace_folder(new, target)
+
+
+def _stop(message: str) -> NoReturn:
+    Console(stderr=True).print(f"noisemill: {message}", style="red", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    # Threads that sleep at a barrier leave the cores to the app and Redis; it must be said before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""HTTP only: never imports torch, worker or model."""

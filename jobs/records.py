@@ -15,7 +15,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from jobs import keys
-from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Status
+from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
 
 # A write counts only for the attempt that the record names, and only until the job has ended: a worker thought
 # dead cannot overwrite its successor, and nothing follows a terminal event. Returns 1 where the write was made.
@@ -110,6 +110,23 @@ class Record:
     images_done: int
     error: str | None
 
+    @classmethod
+    def new(cls, job_id: str, spec: JobSpec) -> Record:
+        """What `Records.create` writes."""
+        return cls(
+            id=job_id,
+            spec=spec,
+            status=Status.QUEUED,
+            created_at=time.time(),
+            started_at=None,
+            ended_at=None,
+            attempt=0,
+            crashes=0,
+            steps_done=0,
+            images_done=0,
+            error=None,
+        )
+
     @property
     def row_steps_left(self) -> float:
         """What is left of the spec's row_steps."""
@@ -138,16 +155,13 @@ class Records:
         self._put_back = redis.register_script(_PUT_BACK)
         self._end = redis.register_script(_END)
 
-    def create(self, job_id: str, spec: JobSpec, queued: Contract, pipeline: Pipeline) -> None:
+    def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
-        now = time.time()
-        pipeline.hset(
-            keys.job(job_id),
-            mapping={"spec": spec.model_dump_json(), "status": Status.QUEUED.value, "created_at": now},
-        )
-        pipeline.zadd(keys.JOBS, {job_id: now})
-        pipeline.zadd(keys.ACTIVE, {job_id: now})
-        pipeline.xadd(keys.events(job_id), {"type": EventType.QUEUED.value, "data": queued.model_dump_json()})
+        fields = {"spec": record.spec.model_dump_json(), "status": record.status.value}
+        pipeline.hset(keys.job(record.id), mapping={**fields, "created_at": record.created_at})
+        pipeline.zadd(keys.JOBS, {record.id: record.created_at})
+        pipeline.zadd(keys.ACTIVE, {record.id: record.created_at})
+        pipeline.xadd(keys.events(record.id), {"type": EventType.QUEUED.value, "data": queued.model_dump_json()})
 
     def get(self, job_id: str) -> Record | None:
         return self.get_many([job_id])[0]
@@ -204,6 +218,15 @@ class Records:
 
     def finish(self, attempt: Attempt, done: Done) -> bool:
         return self._ended(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
+
+    def lost(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Which of these attempts no longer hold their job: it has ended, or another attempt has it."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for attempt in attempts:
+            pipeline.hmget(keys.job(attempt.job_id), "attempt", "status")
+        held = [[str(attempt.number).encode(), b"running"] for attempt in attempts]
+        found = zip(attempts, pipeline.execute(), held, strict=True)
+        return [attempt for attempt, fields, ours in found if fields != ours]
 
     # And these for anyone: False says that the job had ended already, or is not there.
 

@@ -102,7 +102,7 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
     _write_json(new / SCHEDULER_CONFIG, {**scheduler, **SCHEDULER_FIXED, **dataclasses.asdict(schedule)})
     _write_json(new / "model_index.json", {**index, "scheduler": ["diffusers", "DDPMScheduler"]})
     _write_json(new / CARD, dataclasses.asdict(card))
-    _swap(new, path)
+    replace_folder(new, path)
     return card
 
 
@@ -142,6 +142,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     new.replace(path)
 
 
+def replace_folder(new: Path, path: Path) -> None:
+    """Puts the folder `new` at `path`. The old one steps aside first, since a folder cannot replace a full one."""
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
     """sha256 of everything that shapes the pictures: the weights' file, the network and the schedule."""
     shape = json.dumps([dataclasses.asdict(unet_config), dataclasses.asdict(schedule)], sort_keys=True)
@@ -160,12 +169,3 @@ def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Confi
 
 def _write_json(path: Path, value: object) -> None:
     write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Puts the folder `new` at `path`. The old one steps aside first, since a folder cannot replace a full one."""
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)

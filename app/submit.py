@@ -1,0 +1,116 @@
+"""Takes a request in: checked, made whole, and queued in one transaction, so that nothing is half accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+from rq import Queue, Retry
+
+from app.errors import Problem
+from app.forecast import seconds_left
+from app.settings import AppSettings
+from jobs import keys, models
+from jobs.records import Record, Records
+from jobs.resolve import FieldError, choose, resolve
+from jobs.schema import GenerateRequest, JobSpec, Queued, Status
+
+RETRIES = 4  # times that a job is run again after its worker died
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    job_id: str
+    replayed: bool
+
+
+def submit(
+    request: GenerateRequest, idempotency_key: str | None, redis: Redis, records: Records, settings: AppSettings
+) -> Accepted:
+    """Queues a job, or finds the one that this Idempotency-Key has queued already. Raises Problem."""
+    fingerprint = hashlib.sha256(request.model_dump_json(exclude_unset=True).encode()).hexdigest()
+    key = None if idempotency_key is None else keys.idempotency(idempotency_key)
+    while True:
+        try:
+            with redis.pipeline() as pipeline:
+                if key is not None:
+                    pipeline.watch(key)
+                    if earlier := pipeline.get(key):
+                        return _replay(json.loads(earlier), fingerprint)
+                return _enqueue(request, key, fingerprint, pipeline, redis, records, settings)
+        except WatchError:
+            continue  # the same key at the same moment: the other was first
+
+
+def _replay(earlier: dict[str, str], fingerprint: str) -> Accepted:
+    if earlier["fingerprint"] != fingerprint:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "this Idempotency-Key came with another body before: use a new key for a new request",
+            errors=[{"field": "Idempotency-Key", "detail": "used with another body", "allowed": "a new key"}],
+        )
+    return Accepted(earlier["job_id"], replayed=True)
+
+
+def _enqueue(
+    request: GenerateRequest,
+    key: str | None,
+    fingerprint: str,
+    pipeline: Pipeline,
+    redis: Redis,
+    records: Records,
+    settings: AppSettings,
+) -> Accepted:
+    spec = _spec(request, redis)
+    active = records.active()
+    speeds = models.speeds(redis)
+    waiting = sum(record.status is Status.QUEUED for record in active)
+    if waiting >= settings.max_queued:
+        backlog = seconds_left(active, speeds) or len(active)
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"{waiting} jobs are waiting, as many as may: try again after the time in Retry-After",
+            headers={"Retry-After": str(max(1, math.ceil(backlog / len(active))))},
+        )
+    record = Record.new(uuid.uuid4().hex, spec)
+    queued = Queued(position=waiting, eta_seconds=seconds_left([*active, record], speeds))
+    keep = int(settings.keep_days * 86400)
+    pipeline.multi()
+    records.create(record, queued, pipeline)
+    if key is not None:
+        pipeline.set(key, json.dumps({"fingerprint": fingerprint, "job_id": record.id}), ex=keep)
+    Queue(keys.QUEUE, connection=redis).enqueue_call(
+        keys.FUNCTION,
+        args=(record.id,),
+        job_id=record.id,
+        timeout=-1,  # a job takes what it takes; a worker that dies is noticed by its heartbeat
+        result_ttl=keep,
+        failure_ttl=keep,
+        retry=Retry(max=RETRIES, enqueue_at_front=True),
+        description=f"{spec.count} of {spec.model}",
+        pipeline=pipeline,
+    )
+    pipeline.execute()
+    return Accepted(record.id, replayed=False)
+
+
+def _spec(request: GenerateRequest, redis: Redis) -> JobSpec:
+    cards = models.cards(redis)
+    if not cards:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "no worker has published a model yet: start one, or wait for it to load",
+            headers={"Retry-After": "5"},
+        )
+    try:
+        return resolve(request, choose(request.model, cards))
+    except FieldError as error:
+        errors = [{"field": error.field, "detail": str(error), "allowed": error.allowed}]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=errors) from error

@@ -1,0 +1,61 @@
+"""What clients see of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from redis import Redis
+
+from app.forecast import seconds_left
+from jobs import models
+from jobs.records import Record, Records
+from jobs.schema import JobView, Progress, Status, Urls
+from jobs.store import RedisStore
+
+
+def job_urls(job_id: str, positions: Sequence[int], *, finished: bool) -> Urls:
+    base = f"/jobs/{job_id}"
+    return Urls(
+        job=base,
+        events=f"{base}/events",
+        images=[f"{base}/images/{position}.png" for position in positions],
+        grid=f"{base}/grid.png" if finished else None,
+        process=f"{base}/process.gif" if finished else None,
+        archive=f"{base}/images.zip" if finished else None,
+    )
+
+
+class Viewer:
+    """Shows records beside each other: a job's place and time depend on those before it."""
+
+    def __init__(self, redis: Redis, records: Records, store: RedisStore) -> None:
+        self._store = store
+        self._active = records.active()
+        self._speeds: Mapping[str, float] = models.speeds(redis)
+
+    def view(self, record: Record) -> JobView:
+        ahead = [other for other in self._active if other.created_at < record.created_at]
+        queued = record.status is Status.QUEUED
+        return JobView(
+            id=record.id,
+            status=record.status,
+            position=sum(other.status is Status.QUEUED for other in ahead) if queued else None,
+            eta_seconds=None if record.status.ended else seconds_left([*ahead, record], self._speeds),
+            request=record.spec,
+            progress=Progress(
+                images_done=record.images_done,
+                images=record.spec.count,
+                steps_done=record.steps_done,
+                steps=record.spec.count * record.spec.steps,
+            ),
+            attempt=record.attempt,
+            error=record.error,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            urls=self._urls(record),
+        )
+
+    def _urls(self, record: Record) -> Urls:
+        positions = self._store.positions(record.id) if record.images_done else []
+        return job_urls(record.id, positions, finished=record.status is Status.FINISHED)

@@ -1,0 +1,73 @@
+"""One reader a process tells every watcher that its job's stream has grown; each then reads for itself.
+
+So a slow client holds nothing up and nothing is kept in memory for it: the stream in Redis is its buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from jobs import events, keys
+from jobs.events import Event
+
+RECHECK_SECONDS = 5.0  # news is only a hint: one that was lost costs this long
+OUTAGE_SECONDS = 0.5  # between tries while Redis is away
+
+
+class Watch:
+    """Follows jobs' streams. `run` must be running."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def run(self) -> None:
+        """Listens for news until canceled, through any outage."""
+        while True:
+            with suppress(RedisError, OSError):
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(keys.NEWS)
+                    async for message in pubsub.listen():
+                        if message["type"] == "message":
+                            self._wake(message["data"].decode())
+            await asyncio.sleep(OUTAGE_SECONDS)
+
+    async def follow(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
+        """Every event after `last_id`, as it comes, to the terminal one. Waits out a Redis that is away."""
+        with self._listening(job_id) as grown:
+            while True:
+                grown.clear()
+                try:
+                    found = await events.read_after(self._redis, job_id, last_id)
+                except (RedisError, OSError):
+                    await asyncio.sleep(OUTAGE_SECONDS)
+                    continue
+                for event in found:
+                    yield event
+                    if event.type.terminal:
+                        return
+                    last_id = event.id
+                if not found:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
+
+    def _wake(self, job_id: str) -> None:
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+
+    @contextmanager
+    def _listening(self, job_id: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]

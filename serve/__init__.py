@@ -1,0 +1,1 @@
+"""Everything on one machine with one command: a Redis, a worker and the app, kept alive together."""

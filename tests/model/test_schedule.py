@@ -1,0 +1,127 @@
+"""The schedule against diffusers' `DDPMScheduler`, and the chain q(x_t|x_{t-1}) against its closed form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from model.schedule import BETA_SCHEDULES, PredictionType, Schedule
+
+SCHEDULES = [
+    pytest.param({}, id="ho-2020"),
+    pytest.param({"beta_start": 0.001, "beta_end": 0.1, "num_train_timesteps": 200}, id="short"),
+    pytest.param({"beta_start": 0.05, "beta_end": 0.05, "num_train_timesteps": 1}, id="one-step"),
+]
+
+
+def reference(schedule: Schedule) -> DDPMScheduler:
+    return DDPMScheduler(
+        num_train_timesteps=schedule.num_train_timesteps,
+        beta_start=schedule.beta_start,
+        beta_end=schedule.beta_end,
+        beta_schedule=schedule.beta_schedule,
+        prediction_type=schedule.prediction_type,
+    )
+
+
+def draw(schedule: Schedule, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x0, t, noise for a batch that holds the first and the last timestep."""
+    generator = torch.Generator().manual_seed(seed)
+    x0, noise = torch.rand(8, 3, 4, 4, generator=generator) * 2 - 1, torch.randn(8, 3, 4, 4, generator=generator)
+    t = torch.randint(schedule.num_train_timesteps, (8,), generator=generator)
+    t[0], t[1] = 0, schedule.num_train_timesteps - 1
+    return x0, t, noise
+
+
+@pytest.mark.parametrize("fields", SCHEDULES)
+def test_tables_are_those_of_diffusers(fields: dict[str, Any]) -> None:
+    schedule = Schedule(**fields)
+    theirs = reference(schedule)
+    torch.testing.assert_close(schedule.betas, theirs.betas.double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(schedule.alphas_cumprod, theirs.alphas_cumprod.double(), atol=1e-6, rtol=0)
+
+
+def test_nothing_of_the_image_is_left_at_the_end() -> None:
+    """Ho et al. 2020, section 4: D_KL(q(x_T|x_0) || N(0, I)) is about 1e-5 bits a dimension; here of |x0| = 1/2."""
+    last = Schedule().alphas_cumprod[-1]
+    variance, mean = 1 - last, 0.5 * last.sqrt()
+    bits = 0.5 * (variance + mean**2 - 1 - variance.log()) / math.log(2)
+    assert 0.5e-5 < bits < 2e-5
+
+
+@pytest.mark.parametrize("fields", SCHEDULES)
+def test_q_sample_is_add_noise(fields: dict[str, Any]) -> None:
+    schedule = Schedule(**fields)
+    x0, t, noise = draw(schedule)
+    expected = reference(schedule).add_noise(x0, noise, t)
+    # diffusers takes 1 - alphas_cumprod in float32, whose square root at t = 0 is off by 3e-6.
+    torch.testing.assert_close(schedule.q_sample(x0, t, noise), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 10, 300])
+def test_q_step_again_and_again_is_q_sample(steps: int) -> None:
+    """Ho et al. 2020: eq. 2 iterated has the mean and variance of eq. 4."""
+    schedule = Schedule(beta_start=1e-3, beta_end=0.02, num_train_timesteps=300)
+    generator = torch.Generator().manual_seed(steps)
+    pixels = 200_000
+    x = torch.full((1, 1, 1, pixels), 0.7)
+    for t in range(steps):
+        noise = torch.randn(x.shape, generator=generator)
+        x = schedule.q_step(x, torch.tensor([t]), noise)
+    abar = torch.cumprod(1 - torch.linspace(1e-3, 0.02, 300, dtype=torch.float64), 0)[steps - 1].item()
+    mean, variance = 0.7 * abar**0.5, 1 - abar
+    # Five standard errors of a normal's sample mean and sample variance.
+    assert abs(x.mean().item() - mean) < 5 * (variance / pixels) ** 0.5
+    assert abs(x.var().item() - variance) < 5 * variance * (2 / pixels) ** 0.5
+
+
+def test_q_step_at_0_is_q_sample_at_0() -> None:
+    schedule = Schedule()
+    x0, _, noise = draw(schedule)
+    t = torch.zeros(len(x0), dtype=torch.int64)
+    torch.testing.assert_close(schedule.q_step(x0, t, noise), schedule.q_sample(x0, t, noise))
+
+
+def test_target_is_what_the_prediction_type_says() -> None:
+    x0, t, noise = draw(Schedule())
+    assert torch.equal(Schedule(prediction_type="epsilon").target(x0, t, noise), noise)
+    assert torch.equal(Schedule(prediction_type="sample").target(x0, t, noise), x0)
+    v = Schedule(prediction_type="v_prediction")
+    expected = reference(v).get_velocity(x0, noise, t)
+    torch.testing.assert_close(v.target(x0, t, noise), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_images_keep_their_dtype(dtype: torch.dtype) -> None:
+    schedule = Schedule(prediction_type="v_prediction")
+    x0, t, noise = draw(schedule)
+    x0, noise = x0.to(dtype), noise.to(dtype)
+    for result in (schedule.q_sample(x0, t, noise), schedule.q_step(x0, t, noise), schedule.target(x0, t, noise)):
+        assert result.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"num_train_timesteps": 0}, "num_train_timesteps"),
+        ({"beta_start": 0.0}, "beta"),
+        ({"beta_start": 0.03}, "beta"),
+        ({"beta_end": 1.0}, "beta"),
+        ({"beta_schedule": "sawtooth"}, "'sawtooth'"),
+        ({"prediction_type": "flow"}, "'flow'"),
+    ],
+)
+def test_what_is_out_of_range_is_named(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Schedule(**fields)
+
+
+@pytest.mark.parametrize("beta_schedule", sorted(BETA_SCHEDULES))
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
+def test_diffusers_knows_every_name(beta_schedule: str, prediction_type: PredictionType) -> None:
+    schedule = Schedule(beta_schedule=beta_schedule, prediction_type=prediction_type)
+    assert torch.allclose(schedule.betas.float(), reference(schedule).betas, atol=1e-6)

@@ -1,0 +1,309 @@
+"""How jobs get in and out: one subclass of RQ's SimpleWorker, and nothing else touches RQ's inside.
+
+RQ hands over one job and waits for it; meanwhile this worker takes every further job that has room in the batch,
+and returns when the batch is empty. RQ's own loop keeps signals, bursts and suspension.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+
+import structlog
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.executions import Execution
+from rq.job import Job
+from rq.utils import now
+from rq.worker import WorkerStatus
+
+from jobs import keys
+from jobs.records import Attempt, Record, Records
+from jobs.schema import Done, Status
+from worker.catalog import Catalog
+from worker.engine import Engine, Step, Task
+from worker.publish import Publisher, shown_rows
+
+log = structlog.get_logger()
+
+HEARTBEAT_SECONDS = 2.0
+# An execution without a heartbeat for this long is another worker's to retry; RQ's default is minutes.
+EXECUTION_TTL_SECONDS = 8
+MAINTENANCE_SECONDS = 2
+WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
+CRASHES_BEFORE_ALONE = 2
+PROGRESS_SECONDS = 0.5
+SPEED_SMOOTHING = 0.05
+WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
+
+
+def generate(spec: str) -> None:
+    """What RQ's queue names as each job's function. A BatchWorker runs the job without calling it."""
+    raise RuntimeError("this job needs a Noisemill worker: start one with `noisemill worker`")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A job that this worker holds."""
+
+    job: Job
+    execution: Execution
+    record: Record
+    attempt: Attempt | None = None  # none while it waits to run alone
+    engine: Engine | None = None
+    shown: frozenset[int] = frozenset()
+    began: float = field(default_factory=time.monotonic)
+    steps_done: int = 0
+    images_done: int = 0
+    told: float = 0.0  # when progress was last written
+
+
+class BatchWorker(SimpleWorker):
+    """Runs every job of one queue through a shared batch."""
+
+    def __init__(self, connection: Redis, catalog: Catalog, *, name: str, slots: int) -> None:
+        super().__init__(
+            [Queue(keys.QUEUE, connection=connection)],
+            name=name,
+            connection=connection,
+            maintenance_interval=MAINTENANCE_SECONDS,
+            worker_ttl=WORKER_TTL_SECONDS,
+        )
+        self._catalog, self._slots = catalog, slots
+        self._records = Records(connection)
+        self._publisher = Publisher(self._records)
+        self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
+        self._held: dict[str, Held] = {}
+        self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
+        self._alone: deque[Held] = deque()  # jobs that killed their workers; each runs with no neighbour
+        self._looked = 0.0
+        self._speeds: dict[str, float] = {}
+
+    # RQ calls these
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Runs this job and all that arrive meanwhile; returns when none is held."""
+        self._take(job)
+        while self._held:
+            if self._stop_requested:
+                self._put_back_all()
+                break
+            self._take_more()
+            self._drop_lost()
+            self._begin_alone()
+            for digest in list(self._engines):
+                self._step(digest)
+            self._settle()
+            if self.should_run_maintenance_tasks:
+                self.beat()  # first, lest after an outage our own jobs look abandoned
+                self.run_maintenance_tasks()
+        self.set_state(WorkerStatus.IDLE)
+
+    def get_heartbeat_ttl(self, job: Job) -> int:
+        return EXECUTION_TTL_SECONDS
+
+    def run_maintenance_tasks(self) -> None:
+        # RQ's lock lasts 15 minutes if its holder is killed, and nothing would be retried meanwhile.
+        for queue in self.queues:
+            if self.connection.ttl(queue.registry_cleaning_key) > EXECUTION_TTL_SECONDS:
+                self.connection.expire(queue.registry_cleaning_key, EXECUTION_TTL_SECONDS)
+        super().run_maintenance_tasks()
+
+    def beat(self) -> None:
+        """Says that this worker and all that it holds are alive. Called from the heartbeat's thread too."""
+        with self._held_lock:
+            held = list(self._held.values())
+        with self.connection.pipeline() as pipeline:
+            self.heartbeat(EXECUTION_TTL_SECONDS + 60, pipeline=pipeline)
+            for each in held:
+                each.execution.heartbeat(each.job.started_job_registry, EXECUTION_TTL_SECONDS, pipeline=pipeline)
+                each.job.heartbeat(now(), EXECUTION_TTL_SECONDS, pipeline=pipeline, xx=True)
+            if self._speeds:
+                pipeline.hset(keys.SPEEDS, mapping=dict(self._speeds))
+            pipeline.execute()
+
+    # Jobs in
+
+    def _take_more(self) -> None:
+        """Takes waiting jobs while there is room, unless one is to run alone."""
+        while not self._alone and all(engine.has_room for engine in self._engines.values()):
+            found = Queue.dequeue_any(self.queues, None, connection=self.connection)
+            if found is None:
+                return
+            self._take(found[0])
+
+    def _take(self, job: Job) -> None:
+        self.prepare_execution(job)
+        self.prepare_job_execution(job, remove_from_intermediate_queue=True)
+        job.started_at = now()
+        execution, record = self.execution, self._records.get(job.id)
+        assert execution is not None
+        if job.id in self._held:  # after an outage RQ may have thought it abandoned
+            self._forget(self._held[job.id])
+        if record is None or record.status.ended:
+            self._abandon(job, execution)
+            return
+        held = Held(job, execution, record)
+        with self._held_lock:
+            self._held[job.id] = held
+        if record.crashes + (record.status is Status.RUNNING) >= CRASHES_BEFORE_ALONE:
+            self._alone.append(held)
+        else:
+            self._begin(held)
+
+    def _begin_alone(self) -> None:
+        """Starts the next job that must have no neighbours, once there are none."""
+        if self._alone and all(engine.idle for engine in self._engines.values()):
+            self._begin(self._alone.popleft())
+
+    def _begin(self, held: Held) -> None:
+        """Puts a job's images before the engine of its model."""
+        held.attempt = self._records.begin(held.job.id)
+        if held.attempt is None:
+            self._forget(held)
+            self._abandon(held.job, held.execution)
+            return
+        spec = held.record.spec
+        model = self._catalog.get(spec.model)
+        if model is None or model.card.digest != spec.digest:
+            now_there = "is not here" if model is None else "has changed since the job was accepted"
+            self._fail(held, f"model {spec.model} {now_there}: ask again")
+            return
+        log.info("job begins", job=held.job.id, attempt=held.attempt.number, count=spec.count, steps=spec.steps)
+        try:
+            model.network.warm()
+            task = Task.of(held.job.id, spec, model.checkpoint.schedule)
+        except Exception as error:
+            self._fail(held, f"{type(error).__name__}: {error}")
+            return
+        held.engine = self._engines.setdefault(spec.digest, Engine(model.network, model.shape, self._slots))
+        held.shown = shown_rows(spec.steps, spec.frames)
+        held.engine.add(task)
+
+    # One step, and what it made
+
+    def _step(self, digest: str) -> None:
+        engine = self._engines[digest]
+        if engine.idle:
+            if len(self._engines) > 1:
+                del self._engines[digest]
+            return
+        try:
+            began = time.perf_counter()
+            steps = engine.step()
+            self._measure(steps, time.perf_counter() - began)
+        except Exception:
+            self._after_error(engine, traceback.format_exc())
+            return
+        for step in steps:
+            self._hand_over(step)
+
+    def _hand_over(self, step: Step) -> None:
+        held = self._held[step.task.key]
+        attempt, spec = held.attempt, held.record.spec
+        assert attempt is not None
+        held.steps_done += len(step.x0)
+        if step.row in held.shown:
+            self._publisher.frame(attempt, step)
+        if step.last:
+            self._publisher.images(attempt, spec, step)
+            held.images_done += len(step.x0)
+        if step.last or time.monotonic() - held.told > PROGRESS_SECONDS:
+            self._publisher.progress(attempt, held.steps_done)
+            held.told = time.monotonic()
+        if held.images_done == spec.count:
+            self._publisher.finish(attempt, Done(images=spec.count, seconds=time.monotonic() - held.began))
+
+    def _measure(self, steps: list[Step], seconds: float) -> None:
+        """Keeps each model's speed in row-steps a second, which estimates are made from."""
+        row_steps = sum(
+            1 if guidance == 1 else 2
+            for step in steps
+            for guidance in step.task.guidance[step.first : step.first + len(step.x0)]
+        )
+        if steps:
+            model = self._held[steps[0].task.key].record.spec.model
+            before = self._speeds.get(model, row_steps / seconds)
+            self._speeds[model] = before + SPEED_SMOOTHING * (row_steps / seconds - before)
+
+    def _after_error(self, engine: Engine, text: str) -> None:
+        """A step failed: the job that was alone in it fails; several run again, each alone, to find which it was."""
+        inside = [held for held in self._held.values() if held.engine is engine]
+        for held in inside:
+            engine.remove(held.job.id)
+            held.engine, held.steps_done, held.images_done = None, 0, 0
+        if len(inside) == 1:
+            self._fail(inside[0], text.strip().splitlines()[-1])
+        else:
+            self._alone.extend(inside)
+        log.error("step failed", jobs=[held.job.id for held in inside], error=text)
+
+    # Jobs out
+
+    def _settle(self) -> None:
+        """Tells RQ of the jobs whose `done` has been written."""
+        while not self._publisher.ended.empty():
+            held = self._current(self._publisher.ended.get())
+            if held is not None:
+                self._forget(held)
+                held.job.ended_at = now()
+                self.execution = held.execution
+                self.handle_job_success(held.job, self.queues[0], held.job.started_job_registry)
+
+    def _drop_lost(self) -> None:
+        """Lets go of jobs that were canceled, or that another attempt has taken."""
+        lost = set()
+        while not self._publisher.lost.empty():
+            lost.add(self._publisher.lost.get())
+        if time.monotonic() - self._looked > WATCH_SECONDS:
+            self._looked = time.monotonic()
+            attempts = [held.attempt for held in self._held.values() if held.attempt is not None]
+            lost.update(self._records.lost(attempts))
+        for attempt in lost:
+            held = self._current(attempt)
+            if held is not None:
+                self._forget(held)
+                self._abandon(held.job, held.execution)
+
+    def _fail(self, held: Held, reason: str) -> None:
+        self._records.fail(held.job.id, reason, held.attempt)
+        self._forget(held)
+        held.job.ended_at, held.job.retries_left = now(), 0
+        self.execution = held.execution
+        self.handle_job_failure(held.job, self.queues[0], exc_string=reason)
+        log.error("job failed", job=held.job.id, reason=reason)
+
+    def _abandon(self, job: Job, execution: Execution) -> None:
+        """Leaves a job that is no longer ours: canceled, or held by another attempt."""
+        record = self._records.get(job.id)
+        with self.connection.pipeline() as pipeline:
+            execution.delete(job=job, pipeline=pipeline)
+            pipeline.execute()
+        if (record is None or record.status.ended) and not job.is_canceled:
+            job.cancel()
+
+    def _put_back_all(self) -> None:
+        """The worker was asked to stop: every job waits again, at the front, and no retry is spent."""
+        for held in reversed(list(self._held.values())):
+            self._forget(held)
+            if held.attempt is None or self._records.put_back(held.attempt):
+                with self.connection.pipeline() as pipeline:
+                    held.execution.delete(job=held.job, pipeline=pipeline)
+                    self.queues[0].enqueue_job(held.job, pipeline=pipeline, at_front=True)
+                    pipeline.execute()
+                log.info("job put back", job=held.job.id)
+
+    def _current(self, attempt: Attempt) -> Held | None:
+        held = self._held.get(attempt.job_id)
+        return held if held is not None and held.attempt == attempt else None
+
+    def _forget(self, held: Held) -> None:
+        if held.engine is not None:
+            held.engine.remove(held.job.id)
+        if held in self._alone:
+            self._alone.remove(held)
+        with self._held_lock:
+            self._held.pop(held.job.id, None)

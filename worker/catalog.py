@@ -1,0 +1,110 @@
+"""The models that a worker serves: the checkpoints in one folder, as they come, change and go."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+
+from jobs.schema import ModelCard
+from model import checkpoint
+from model.checkpoint import Checkpoint, CheckpointError
+from model.samplers import SAMPLERS
+from worker.network import Network
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint that can be sampled from, with the card that says so."""
+
+    card: ModelCard
+    checkpoint: Checkpoint
+    network: Network
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.card.channels, self.card.image_size, self.card.image_size
+
+
+class Catalog:
+    """Reads `folder` again at every `scan`. Safe to scan in one thread and ask in another."""
+
+    def __init__(self, folder: Path, *, device: torch.device, max_rows: int, max_count: int) -> None:
+        self._folder, self._device, self._max_rows, self._max_count = folder, device, max_rows, max_count
+        self._models: dict[str, Model] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}  # folder name -> what its files looked like when last read
+        self._lock = threading.Lock()
+
+    @property
+    def cards(self) -> list[ModelCard]:
+        with self._lock:
+            return [model.card for _, model in sorted(self._models.items())]
+
+    def get(self, name: str) -> Model | None:
+        with self._lock:
+            return self._models.get(name)
+
+    def scan(self) -> list[str]:
+        """Loads what is new or changed, reports by name what cannot be served, and returns the names that are gone."""
+        found = {path.parent.name: path.parent for path in self._folder.glob("[!.]*/unet/")}
+        for name, path in sorted(found.items()):
+            signature = _signature(path)
+            if self._seen.get(name) != signature:
+                self._seen[name] = signature
+                self._read(name, path)
+        gone = [name for name in self._seen if name not in found]
+        with self._lock:
+            for name in gone:
+                self._seen.pop(name)
+                self._models.pop(name, None)
+        return gone
+
+    def _read(self, name: str, path: Path) -> None:
+        try:
+            model = load_model(path, self._device, max_rows=self._max_rows, max_count=self._max_count)
+        except CheckpointError as error:
+            log.error("model refused", model=name, reason=str(error))
+            return
+        with self._lock:
+            self._models[name] = model
+        log.info("model served", model=name, digest=model.card.digest[:12], build=model.card.build)
+
+
+def load_model(path: Path, device: torch.device, *, max_rows: int, max_count: int) -> Model:
+    """One checkpoint, ready to be sampled from. Raises CheckpointError."""
+    loaded = checkpoint.load(path)
+    network = Network(loaded, device, max_rows)
+    return Model(_card(path.name, loaded, network.build, max_count), loaded, network)
+
+
+def _card(name: str, loaded: Checkpoint, build: str, max_count: int) -> ModelCard:
+    """The contract's card of a loaded checkpoint."""
+    return ModelCard(
+        name=name,
+        digest=loaded.card.digest,
+        created_at=loaded.card.created_at,
+        image_size=loaded.unet.config.sample_size,
+        channels=loaded.unet.config.in_channels,
+        classes=list(loaded.card.classes),
+        null_class=loaded.null_class,
+        num_train_timesteps=loaded.schedule.num_train_timesteps,
+        samplers=list(SAMPLERS),
+        max_count=max_count,
+        guidance_scale=loaded.card.guidance_scale,
+        build=build,
+        data=loaded.card.data,
+        training=loaded.card.training,
+        metrics=loaded.card.metrics,
+    )
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """Changes whenever a file of the checkpoint does; a file that is not there counts as nothing."""
+    files = (path / name for name in (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG))
+    stats = [file.stat() for file in files if file.exists()]
+    return tuple(value for stat in stats for value in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

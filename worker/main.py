@@ -1,0 +1,64 @@
+"""A worker process: models from disk, jobs from Redis, until it is asked to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import structlog
+import torch
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from jobs import keys, models
+from jobs.records import Records
+from worker.batch_worker import HEARTBEAT_SECONDS, BatchWorker
+from worker.catalog import Catalog
+from worker.engine import RESERVE
+from worker.heartbeat import Heartbeat
+from worker.janitor import Janitor
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+ALIVE_SECONDS = 10.0  # how long a worker counts as alive after a heartbeat
+OUTAGE_SECONDS = 120  # how long Redis may be away before the worker gives up, to be started again
+RETRY_SECONDS = 0.25
+
+
+def run(settings: WorkerSettings) -> None:
+    """Serves the queue until SIGTERM or SIGINT; jobs in progress are put back."""
+    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    redis = connect(settings.redis_url)
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    catalog = Catalog(
+        settings.models,
+        device=device,
+        max_rows=int(settings.slots * (1 + RESERVE)),
+        max_count=settings.max_count,
+    )
+    worker = BatchWorker(redis, catalog, name=name, slots=settings.slots)
+    janitor = Janitor(redis, Records(redis), keep_seconds=settings.keep_days * 86400, max_bytes=settings.max_bytes)
+
+    def publish() -> None:
+        models.withdraw(redis, catalog.scan())
+        models.publish(redis, name, catalog.cards, alive_seconds=ALIVE_SECONDS)
+
+    publish()
+    heartbeat = Heartbeat(HEARTBEAT_SECONDS, [worker.beat, publish, janitor.clean])
+    try:
+        for card in catalog.cards:
+            model = catalog.get(card.name)
+            if model is not None and not redis.zcard(keys.ACTIVE):
+                model.network.warm()  # while nobody waits
+        worker.work(logging_level="WARNING")
+    finally:
+        heartbeat.close()
+        redis.delete(keys.worker(name))
+
+
+def connect(url: str) -> Redis:
+    """A client whose every command waits out an outage. Blocking reads bring their own timeouts."""
+    retry = Retry(ConstantBackoff(RETRY_SECONDS), int(OUTAGE_SECONDS / RETRY_SECONDS))
+    return Redis.from_url(url, retry=retry, socket_timeout=None, health_check_interval=30)
