@@ -120,7 +120,13 @@ def train(
 
 
 def _train(trainer: Trainer) -> None:
-    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        "{task.fields[figures]}",
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         steps = trainer.recipe.training.steps
         bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
@@ -196,7 +202,9 @@ def evaluate(
     write: Annotated[bool, typer.Option(help="Put the figures on the model's card.")] = False,
     device: Device = None,
 ) -> None:
-    """Measures a model with a classifier trained on its real data: recognised samples, and copies of training images."""
+    """Measures a model with a classifier trained on its real data: recognised samples, and copies."""
+    import torch
+
     from jobs.resolve import resolve
     from jobs.schema import GenerateRequest
     from model import checkpoint, data
@@ -211,7 +219,7 @@ def evaluate(
     asked = GenerateRequest(count=count, seed=seed, steps=steps, labels=classes, guidance_scale=guidance)
     conditional = resolve(asked, loaded.card)
     figures = measure.evaluate(
-        _sample(loaded, free), _sample(loaded, conditional), classes, train_set, test_set, classifier
+        _sample(loaded, free), _sample(loaded, conditional), torch.tensor(classes), train_set, test_set, classifier
     )
     figures |= {"sampler": free.sampler, "steps": free.steps, "guidance_scale": conditional.guidance_scale}
     console.print_json(data=figures)
@@ -247,7 +255,13 @@ def _sample(model: Model, spec: JobSpec) -> Tensor:
     from worker import offline
 
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
-    columns = TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn()
+    columns = (
+        TextColumn("sampling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("sampling", total=spec.count * spec.steps)
         for step in offline.sample(model, spec, OFFLINE_SLOTS):

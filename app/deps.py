@@ -19,11 +19,11 @@ def settings(request: Request) -> AppSettings:
 
 
 def redis(request: Request) -> Redis:
-    return request.app.state.redis  # type: ignore[no-any-return]
+    return request.app.state.redis
 
 
 def async_redis(request: Request) -> AsyncRedis:
-    return request.app.state.async_redis  # type: ignore[no-any-return]
+    return request.app.state.async_redis
 
 
 def watch(request: Request) -> Watch:

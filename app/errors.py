@@ -67,7 +67,11 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _field_error(error: dict[str, Any]) -> dict[str, str]:
     """One of pydantic's errors, its location as a dotted path below the body, query or header."""
     if error["type"] == "json_invalid":
-        return {"field": "body", "detail": f"not valid JSON: {error['ctx']['error']}", "allowed": "a JSON object"}
+        return {
+            "field": "body",
+            "detail": f"not valid JSON: {error['ctx']['error']}",
+            "allowed": "a JSON object",
+        }
     path = ".".join(str(part) for part in error["loc"][1:]) or "body"
     allowed = ", ".join(f"{name} {value}" for name, value in error.get("ctx", {}).items() if name != "error")
     return {"field": path, "detail": error["msg"], "allowed": allowed or error["msg"]}

@@ -32,7 +32,11 @@ class Accepted:
 
 
 def submit(
-    request: GenerateRequest, idempotency_key: str | None, redis: Redis, records: Records, settings: AppSettings
+    request: GenerateRequest,
+    idempotency_key: str | None,
+    redis: Redis,
+    records: Records,
+    settings: AppSettings,
 ) -> Accepted:
     """Queues a job, or finds the one that this Idempotency-Key has queued already. Raises Problem."""
     fingerprint = hashlib.sha256(request.model_dump_json(exclude_unset=True).encode()).hexdigest()

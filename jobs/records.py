@@ -26,9 +26,9 @@ if held[2] ~= 'running' or held[1] ~= ARGV[1] then return 0 end
 _EMIT = """
 local function emit(type, data)
   redis.call('XADD', KEYS[2], '*', 'type', type, 'data', data)
-  redis.call('PUBLISH', '%s', ARGV[#ARGV])
+  redis.call('PUBLISH', NEWS, ARGV[#ARGV])
 end
-""" % keys.NEWS  # noqa: UP031 (Lua has braces of its own)
+""".replace("NEWS", repr(keys.NEWS))
 
 _BEGIN = (
     _EMIT
@@ -194,9 +194,7 @@ class Records:
 
     def begin(self, job_id: str) -> Attempt | None:
         """Takes the job; None where it has ended or is not there."""
-        number, crashes = self._begin(
-            keys=[keys.job(job_id), keys.events(job_id)], args=[time.time(), job_id]
-        )
+        number, crashes = self._begin(keys=[keys.job(job_id), keys.events(job_id)], args=[time.time(), job_id])
         return Attempt(job_id, number, crashes) if number else None
 
     def frame(self, attempt: Attempt, frame: Frame) -> bool:
@@ -237,9 +235,7 @@ class Records:
     def cancel(self, job_id: str) -> bool:
         return self._ended(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
 
-    def _ended(
-        self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract
-    ) -> bool:
+    def _ended(self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract) -> bool:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))

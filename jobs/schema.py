@@ -56,7 +56,9 @@ class GenerateRequest(Contract):
         0, ge=0, le=MAX_INDEX, description="Index of the first image under this seed: ask for image k alone."
     )
     seed: StrictInt | None = Field(None, ge=0, le=MAX_SEED, description="Random by default, below 2^53.")
-    steps: StrictInt | None = Field(None, ge=1, description="Network evaluations an image; the schedule's T by default.")
+    steps: StrictInt | None = Field(
+        None, ge=1, description="Network evaluations an image; the schedule's T by default."
+    )
     sampler: StrictStr | None = Field(None, description="One of the card's samplers; the first by default.")
     label: Label | None = Field(None, description="A class, by number or by name, for all images.")
     labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")

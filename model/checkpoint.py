@@ -1,15 +1,16 @@
 """Checkpoints: the diffusers folder layout, safetensors, and a card. No pickle.
 
-    NAME/
-      card.json                                    what it is, what it was trained on, how good it is
-      model_index.json                             for diffusers' pipelines
-      scheduler/scheduler_config.json
-      unet/config.json
-      unet/diffusion_pytorch_model.safetensors
+NAME/
+  card.json                                    what it is, what it was trained on, how good it is
+  model_index.json                             for diffusers' pipelines
+  scheduler/scheduler_config.json
+  unet/config.json
+  unet/diffusion_pytorch_model.safetensors
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import json
@@ -29,6 +30,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 UNET_CONFIG = "unet/config.json"
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 CARD = "card.json"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
 
 Config = TypeVar("Config", UNetConfig, Schedule)
 
@@ -95,7 +97,11 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in unet.state_dict().items()}
     save_file(weights, new / WEIGHTS, metadata={"format": "pt"})
     unet_config = {"_class_name": "UNet2DModel", **UNET_FIXED, **dataclasses.asdict(unet.config)}
-    scheduler = {"_class_name": "DDPMScheduler", "variance_type": "fixed_small", "timestep_spacing": "trailing"}
+    scheduler = {
+        "_class_name": "DDPMScheduler",
+        "variance_type": "fixed_small",
+        "timestep_spacing": "trailing",
+    }
     index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}
     card = dataclasses.replace(card, digest=_digest(new, unet.config, schedule))
     _write_json(new / UNET_CONFIG, unet_config)
@@ -108,17 +114,13 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
 
 def load(path: Path) -> Checkpoint:
     """Reads a checkpoint, its weights in float32. Raises CheckpointError where it is corrupt or not supported."""
+    before = _identity(path)
     try:
-        card = read_card(path)
-        unet_config = _read_config(UNetConfig, path / UNET_CONFIG, UNET_FIXED)
-        schedule = _read_config(Schedule, path / SCHEDULER_CONFIG, SCHEDULER_FIXED)
-        unet = UNet(unet_config)
-        unet.load_state_dict(load_file(path / WEIGHTS))
-        if _digest(path, unet_config, schedule) != card.digest:
-            raise ValueError("its weights are not those that the card's digest names: copy it again, whole")
+        return _read(path)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        if _identity(path) != before:  # another was put there between two of its files
+            return load(path)
         raise CheckpointError(f"checkpoint {path.name} cannot be served: {error}") from error
-    return Checkpoint(unet.eval().requires_grad_(False), schedule, card)
 
 
 def read_card(path: Path) -> Card:
@@ -143,12 +145,47 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Puts the folder `new` at `path`. The old one steps aside first, since a folder cannot replace a full one."""
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    if path.exists():
+    """Puts the folder `new` at `path`, and deletes what stood there."""
+    if not path.exists():
+        new.rename(path)
+        return
+    if not _exchange(new, path):
+        # The old one steps aside first, since a folder cannot replace a full one: for a moment there is none.
+        old = path.with_name(f".{path.name}.old-{os.getpid()}")
+        shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+        new.rename(path)
+        new = old
+    shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Lets two paths change places in one move, and says whether the system can: Linux does (rename(2))."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0)
+
+
+def _read(path: Path) -> Checkpoint:
+    card = read_card(path)
+    unet_config = _read_config(UNetConfig, path / UNET_CONFIG, UNET_FIXED)
+    schedule = _read_config(Schedule, path / SCHEDULER_CONFIG, SCHEDULER_FIXED)
+    unet = UNet(unet_config)
+    unet.load_state_dict(load_file(path / WEIGHTS))
+    if _digest(path, unet_config, schedule) != card.digest:
+        raise ValueError("its weights are not those that the card's digest names: copy it again, whole")
+    return Checkpoint(unet.eval().requires_grad_(False), schedule, card)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells one folder at `path` from another that took its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
@@ -163,7 +200,7 @@ def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Confi
         if values.get(name, only) != only:
             raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")
     known = {f.name for f in dataclasses.fields(kind)}
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return kind(**{name: value for name, value in lists.items() if name in known})
 
 

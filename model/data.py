@@ -21,6 +21,7 @@ from model import images
 Split = Literal["train", "test"]
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 DIGITS_HELD_OUT = 5  # every fifth of scikit-learn's digits is the test split, which it does not come with
+GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes
 FOLDER_HELD_OUT = 10  # likewise every tenth of your own images
 
 
@@ -105,10 +106,12 @@ def folder(path: Path, split: Split = "train", size: int | None = None) -> Datas
     if "" in names and len(set(names)) > 1:
         raise DataError(f"{path} holds images beside class folders: use one or the other")
     opened = [_open(file) for file in files]
-    channels = 1 if all(image.mode in ("1", "L", "LA", "I;16") for image in opened) else 3
+    channels = 1 if all(image.mode in ("1", "L", "LA") for image in opened) else 3
     side = size or opened[0].width
     if size is None and {image.size for image in opened} != {(side, side)}:
         raise DataError(f"the images in {path} are not all square and of one size: give the size to train at")
+    # Converted first: Pillow resizes palettes and black-and-white by the nearest pixel.
+    opened = [image.convert("L" if channels == 1 else "RGB") for image in opened]
     pixels = torch.stack([images.from_pil(ImageOps.fit(image, (side, side)), channels) for image in opened])
     classes = tuple(sorted(set(names) - {""}))
     labels = torch.tensor([classes.index(name) for name in names]) if classes else None
@@ -129,7 +132,12 @@ def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
     """torchvision's MNIST family; under a given root the files may still be packed (.gz)."""
     name = kind.__name__
     if root is None:
-        return _from_torchvision(source, kind("data", train=split == "train", download=True))
+        try:
+            return _from_torchvision(source, kind("data", train=split == "train", download=True))
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"{name} could not be downloaded ({error}): give --data-root a folder that holds {name}/raw"
+            ) from error
     raw = root / name / "raw"
     stems = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
     with tempfile.TemporaryDirectory() as unpacked:
@@ -155,11 +163,13 @@ def _from_torchvision(source: str, data: object) -> Dataset:
 
 def _open(file: Path) -> Image.Image:
     try:
-        image = Image.open(file)
-        image.load()
+        with Image.open(file) as image:
+            image.load()
     except (OSError, SyntaxError) as error:
         raise DataError(f"{file} cannot be read as an image: {error}") from error
-    return image
+    image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
+    # Pillow would cut 16-bit grey off at 255 instead of scaling it.
+    return image.point(lambda value: value * (1 / 257) + 0.5).convert("L") if image.mode in GREY_16_BIT else image
 
 
 def _resized(dataset: Dataset, size: int) -> Dataset:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class EMA:
+class EMA(Generic[Network]):
     """Keeps `average`, a network of the same shape, near the last 1 / (1 - decay) steps of `network`."""
 
-    def __init__(self, network: nn.Module, average: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, average: Network, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), not {decay}")
         self.average = average.requires_grad_(False).eval()
         self.average.load_state_dict(network.state_dict())
-        self._averaged = list(self.average.parameters())
-        self._current = list(network.parameters())
+        self._averaged: list[Tensor] = list(self.average.parameters())
+        self._current: list[Tensor] = list(network.parameters())
         self._decay = decay
 
     @torch.no_grad()

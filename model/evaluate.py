@@ -98,9 +98,7 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 
 def recognised(probabilities: Tensor, labels: Tensor | None = None, confidence: float = CONFIDENCE) -> float:
     """The share of (B, classes) in which one class, or that of `labels` (B,), is at least `confidence` likely."""
-    likely = (
-        probabilities.amax(dim=1) if labels is None else probabilities.gather(1, labels.cpu()[:, None])[:, 0]
-    )
+    likely = probabilities.amax(dim=1) if labels is None else probabilities.gather(1, labels.cpu()[:, None])[:, 0]
     return (likely >= confidence).double().mean().item()
 
 
@@ -163,9 +161,7 @@ def _figures(
     samples: Tensor, labels: Tensor | None, train: Dataset, test: Dataset, classifier: Classifier | None
 ) -> dict[str, Any]:
     if not samples.is_floating_point() or not len(samples):
-        raise ValueError(
-            f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}"
-        )
+        raise ValueError(f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}")
     pixels = images.to_uint8(samples)
     figures: dict[str, Any] = {"samples": len(samples)}
     if classifier is not None:
@@ -205,13 +201,14 @@ def _untrained(data: Dataset, seed: int) -> nn.Module:
     _, channels, size, _ = data.images.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ConvNet(channels, size, len(data.classes))
+        # Channels last is what convolutions on a CPU are made for: two to three times as fast here.
+        return ConvNet(channels, size, len(data.classes)).to(memory_format=torch.channels_last)
 
 
 def _train(network: nn.Module, data: Dataset, seed: int) -> None:
     """AdamW under one cycle of the learning rate (Smith & Topin 2018)."""
     device = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=STEPS)
     network.train()
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):

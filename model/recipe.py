@@ -73,7 +73,9 @@ class Recipe:
     def unet_config(self, data: Dataset) -> UNetConfig:
         """The network for this data: every class, and the null class after them."""
         _, channels, size, _ = data.images.shape
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in self.unet.items()}
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.unet.items()
+        }
         try:
             return UNetConfig(
                 sample_size=size,

@@ -135,4 +135,3 @@ def _prediction_columns(schedule: Schedule, timesteps: Tensor) -> tuple[Tensor, 
     if schedule.prediction_type == "sample":
         return zero, one, 1 / sigma, -signal / sigma
     return signal, -sigma, sigma, signal
-

@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +67,7 @@ class Trainer:
             )
         torch.manual_seed(recipe.training.seed)
         config = recipe.unet_config(data)
-        self.unet = UNet(config).to(self.device, memory_format=torch.channels_last)
+        self.unet = UNet(config).to(self.device).to(memory_format=torch.channels_last)
         self.ema = EMA(self.unet, UNet(config).to(self.device), recipe.training.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(),
@@ -95,7 +95,11 @@ class Trainer:
         for network, prefix in ((self.unet, "unet."), (self.ema.average, "ema.")):
             network.load_state_dict(_under(tensors, prefix))
         for i, parameter in enumerate(self.unet.parameters()):
-            self.optimizer.state[parameter] = _under(tensors, f"optimizer.{i}.")
+            # The fused optimiser walks memory, so moments must lie there as the weights do: channels last.
+            self.optimizer.state[parameter] = {
+                name: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                for name, value in _under(tensors, f"optimizer.{i}.").items()
+            }
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
         checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
@@ -120,10 +124,7 @@ class Trainer:
                 yield report
 
     def checkpoint(self) -> None:
-        """Saves what a resume needs, the averaged network as a checkpoint, its samples and the loss curve."""
-        recipe = repr(self.recipe)
-        metadata = {"step": str(self.step), "seconds": repr(self.seconds), "recipe": recipe}
-        checkpoint.write_atomically(self.state_path, save(self._state(), metadata))
+        """Saves the averaged network as a checkpoint, its samples, the loss curve, and what a resume needs."""
         losses = self.losses()
         figures.loss_curve(losses, self.run / "loss.png")
         (self.run / "samples.png").write_bytes(images.png(self._sample_grid()))
@@ -151,13 +152,17 @@ class Trainer:
         )
         for name in ("loss.png", "samples.png"):
             shutil.copyfile(self.run / name, folder / name)
+        # The state comes last: if this is cut short, a resume takes up the state before and does it all again.
+        recipe = repr(self.recipe)
+        metadata = {"step": str(self.step), "seconds": repr(self.seconds), "recipe": recipe}
+        checkpoint.write_atomically(self.state_path, save(self._state(), metadata))
 
     def losses(self) -> list[float]:
         """The loss of every step so far."""
         lines = (self.run / METRICS).read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
 
-    def _train_step(self, network: torch.nn.Module, clock: float) -> Report:
+    def _train_step(self, network: Callable[..., Tensor], clock: float) -> Report:
         settings = self.recipe.training
         torch.manual_seed(_mix(settings.seed, self.step))
         rate = self._learning_rate()
@@ -169,7 +174,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
             output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
         loss = F.mse_loss(output.float(), self.recipe.schedule.target(x0, t, noise))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()

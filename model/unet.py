@@ -20,7 +20,7 @@ UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The shape of a U-Net, in the field names of `UNet2DModel`'s config.json. Raises ValueError if it cannot be built."""
+    """The shape of a U-Net, in the field names of `UNet2DModel`'s config.json. Raises ValueError if it cannot be."""
 
     sample_size: int
     in_channels: int = 3
@@ -189,7 +189,13 @@ class Block(nn.Module):
     """One level, down or up: residual blocks, attention after each where asked for, and a resampler or none."""
 
     def __init__(
-        self, config: UNetConfig, inputs: list[int], channels: int, emb_dim: int, attend: bool, resample: str | None
+        self,
+        config: UNetConfig,
+        inputs: list[int],
+        channels: int,
+        emb_dim: int,
+        attend: bool,
+        resample: str | None,
     ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock(config, in_channels, channels, emb_dim) for in_channels in inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import socket
 import sys
@@ -48,6 +49,7 @@ def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | N
 
 
 def _parts(host: str, port: int, models: Path, state: Path, redis_url: str | None) -> list[Part]:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((state / "compiled").resolve()))  # the second start is quick
     noisemill = [sys.executable, "-m", "noisemill"]
     parts = []
     if redis_url is None:
@@ -79,7 +81,9 @@ def _check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ServeError(f"cannot listen on {host}:{port} ({error.strerror}): choose another with PORT=…") from error
+            raise ServeError(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another with PORT=…"
+            ) from error
 
 
 def _announce(supervisor: Supervisor, url: str) -> None:

@@ -30,7 +30,7 @@ def executable() -> str:
 
 
 def socket_path(state: Path) -> Path:
-    """Where the server listens: in the state folder, or, where that path is too long for a socket, beside it in /tmp."""
+    """Where the server listens: in the state folder or, where that path is too long for a socket, in /tmp."""
     inside = (state / "redis.sock").resolve()
     if len(bytes(inside)) <= LONGEST_SOCKET_PATH:
         return inside
@@ -46,4 +46,5 @@ def command(state: Path) -> list[str]:
         *("--port", "0", "--unixsocket", str(socket_path(state)), "--unixsocketperm", "700"),
         *("--dir", str(data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning"),
+        *("--logfile", str((data / "redis.log").resolve())),
     ]

@@ -3,6 +3,89 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 # Before torch loads OpenMP: threads that sleep at a barrier share two cores far better than threads that spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Compiled networks outlast a run of the suite, as they outlast a run of the service.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "noisemill-tests-compiled"))
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from serve import redis_server
+from tests.service import Service
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server of the tests' own."""
+    state = tmp_path_factory.mktemp("redis")
+    server = subprocess.Popen(redis_server.command(state))
+    url = f"unix://{redis_server.socket_path(state)}"
+    wait_for_redis(url)
+    yield url
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the tests' server, which is empty."""
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose weights are random: 8×8 grey, ten classes and the null class."""
+    import torch
+
+    from model import checkpoint
+    from model.schedule import Schedule
+    from model.unet import UNet, UNetConfig
+
+    torch.manual_seed(0)
+    config = UNetConfig(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        num_class_embeds=11,
+    )
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    card = checkpoint.Card(classes=tuple("0123456789"), data={"source": "digits"})
+    checkpoint.save(path, UNet(config), Schedule(), card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The whole service on the reference models, as `make serve` starts it."""
+    running = Service(ROOT / "checkpoints", tmp_path_factory.mktemp("service"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def wait_for_redis(url: str, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    with Redis.from_url(url) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)

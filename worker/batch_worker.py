@@ -110,10 +110,12 @@ class BatchWorker(SimpleWorker):
         for queue in self.queues:
             if self.connection.ttl(queue.registry_cleaning_key) > EXECUTION_TTL_SECONDS:
                 self.connection.expire(queue.registry_cleaning_key, EXECUTION_TTL_SECONDS)
-        super().run_maintenance_tasks()
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
 
     def beat(self) -> None:
         """Says that this worker and all that it holds are alive. Called from the heartbeat's thread too."""
+        if self.birth_date is None:  # before RQ has registered us there is nothing to keep alive
+            return
         with self._held_lock:
             held = list(self._held.values())
         with self.connection.pipeline() as pipeline:

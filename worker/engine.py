@@ -169,7 +169,8 @@ class Engine:
 
     def _advance(self, x: Tensor, x0: Tensor) -> Iterator[Step]:
         sizes = [len(wave) for wave in self._waves]
-        for wave, wave.x, wave.x0 in zip(self._waves, x.split(sizes), x0.split(sizes), strict=True):
+        for wave, wave_x, wave_x0 in zip(self._waves, x.split(sizes), x0.split(sizes), strict=True):
+            wave.x, wave.x0 = wave_x, wave_x0
             timestep = int(wave.task.table.timesteps[wave.row])
             wave.row += 1
             step = Step(wave.task, wave.first, wave.row, timestep, wave.x0)

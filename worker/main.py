@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
+import uuid
 
 import structlog
 import torch
@@ -31,7 +31,7 @@ def run(settings: WorkerSettings) -> None:
     """Serves the queue until SIGTERM or SIGINT; jobs in progress are put back."""
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     redis = connect(settings.redis_url)
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"  # a container's process ids repeat
     catalog = Catalog(
         settings.models,
         device=device,

@@ -33,7 +33,7 @@ class Network:
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self._max_rows = max_rows
         self._null_class = checkpoint.null_class
-        self._unet = checkpoint.unet.to(device, self.dtype, memory_format=torch.channels_last)
+        self._unet = checkpoint.unet.to(device, self.dtype).to(memory_format=torch.channels_last)
         self._compiles = can_compile()
         self._run = torch.compile(self._unet) if self._compiles else self._unet
         self._warm = not self._compiles
@@ -76,9 +76,7 @@ class Network:
         if labels is None or not len(guided):
             return self._forward(x, t, labels)
         null = torch.full_like(labels[guided], self._null_class or 0)
-        output = self._forward(
-            torch.cat([x, x[guided]]), torch.cat([t, t[guided]]), torch.cat([labels, null])
-        )
+        output = self._forward(torch.cat([x, x[guided]]), torch.cat([t, t[guided]]), torch.cat([labels, null]))
         output, unconditional = output[: len(x)], output[len(x) :]
         scale = guidance[guided, None, None, None]
         output[guided] = guide(output[guided], unconditional, scale)

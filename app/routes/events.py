@@ -31,7 +31,9 @@ def resume_from(last_event_id: Annotated[str | None, Header()] = None) -> str:
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, summary="Watch a job")
 async def stream(
-    record: Annotated[Record, Depends(existing)], last_id: Annotated[str, Depends(resume_from)], watch: WatchDep
+    record: Annotated[Record, Depends(existing)],
+    last_id: Annotated[str, Depends(resume_from)],
+    watch: WatchDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: queued, started, frame …, and one of done, failed, canceled. Works after the fact too."""
     async for event in watch.follow(record.id, last_id):

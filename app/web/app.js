@@ -11,6 +11,7 @@ const intro = document.querySelector("#intro");
 const recent = new Recent(document.querySelector("#recent"));
 const panel = new JobPanel(document.querySelector("#job"), {
   cardOf: (name) => cards.find((card) => card.name === name),
+  onKnown: (view) => form.adopt(view.request),
   onEnded: refreshRecent,
 });
 const form = new Form(document.querySelector("#ask"), async (body) => {

@@ -26,6 +26,15 @@ export class Form {
     this.#fit();
   }
 
+  /** Takes over what a job was asked for, but for the seed: asking again should bring other pictures. */
+  adopt(request) {
+    if (!this.#cards.some(({ name }) => name === request.model)) return;
+    this.#find("#model").value = request.model;
+    this.#fit();
+    this.#find("#label").value = sharedLabel(request);
+    for (const name of ["count", "steps", "sampler", "guidance_scale"]) this.#form.elements[name].value = request[name];
+  }
+
   /** Says why nothing can be asked for yet. */
   wait(reason) {
     const status = this.#find("#models-status");
@@ -96,6 +105,12 @@ const literal = (name, value) =>
 function classOptions({ classes, null_class }) {
   const options = classes.map((name, label) => new Option(name, label));
   return null_class === null ? options : [new Option("any class", ""), ...options];
+}
+
+/** The class of all images as the value of its option: empty for any class, and where the images differ. */
+function sharedLabel({ labels, null_class }) {
+  const [label, ...others] = new Set(labels);
+  return label === null_class || others.length > 0 ? "" : (label ?? "");
 }
 
 /** 53 random bits, as the service draws them. */

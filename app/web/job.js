@@ -1,6 +1,6 @@
 import { cancel, ended } from "./api.js";
 import { Follower } from "./follower.js";
-import { Plate } from "./plate.js";
+import { Plate, SHOWN_IMAGES } from "./plate.js";
 
 const STATUS = { queued: "Queued", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
 const DOWNLOADS = { "#download-png": "grid", "#download-gif": "process", "#download-zip": "archive" };
@@ -10,14 +10,19 @@ export class JobPanel {
   #root;
   #plate;
   #cardOf;
+  #onKnown;
   #onEnded;
   #follower = null;
   #view = null;
 
-  /** `cardOf(name)` is a model's card, if it is served; `onEnded()` is called when a job on show has ended. */
-  constructor(root, { cardOf, onEnded }) {
+  /**
+   * `cardOf(name)` is a model's card, if it is served. `onKnown(view)` is called once a job put on show is known,
+   * and `onEnded()` when it ends while on show.
+   */
+  constructor(root, { cardOf, onKnown, onEnded }) {
     this.#root = root;
     this.#cardOf = cardOf;
+    this.#onKnown = onKnown;
     this.#onEnded = onEnded;
     this.#plate = new Plate(this.#find("#plate"));
     this.#find("#cancel").addEventListener("click", () => this.#cancel());
@@ -57,7 +62,10 @@ export class JobPanel {
     const before = this.#view;
     this.#view = view;
     this.#root.dataset.status = view.status;
-    if (before === null) this.#introduce(view);
+    if (before === null) {
+      this.#introduce(view);
+      this.#onKnown(view);
+    }
     this.#say(statusWords(view), etaWords(view));
     this.#find("#progress").value = view.progress.steps_done / view.progress.steps;
     this.#find("#cancel").hidden = ended(view);
@@ -125,10 +133,12 @@ function duration(seconds, digits = 0) {
 function facts(request, card) {
   const rows = [["Model", request.model]];
   if (request.labels !== null) rows.push(["Class", classWords(request, card)]);
-  rows.push(["Images", request.count], ["Seed", request.seed], ["Steps", request.steps], ["Sampler", request.sampler]);
+  rows.push(["Images", countWords(request.count)], ["Seed", request.seed], ["Steps", request.steps], ["Sampler", request.sampler]);
   if (request.null_class !== null) rows.push(["Guidance", request.guidance_scale]);
   return rows;
 }
+
+const countWords = (count) => (count > SHOWN_IMAGES ? `${count}, the first ${SHOWN_IMAGES} shown` : count);
 
 function classWords({ labels, null_class }, card) {
   const distinct = [...new Set(labels)];

@@ -1,6 +1,6 @@
 import { Film } from "./film.js";
 
-const SHOWN_IMAGES = 64; // a job's frames show no more; its results show all
+export const SHOWN_IMAGES = 64; // a job's frames hold no more; larger sheets are for downloads
 
 /** The grid of images, with a scrubber through the frames that brought them. */
 export class Plate {
@@ -19,12 +19,13 @@ export class Plate {
     this.#scrubber.addEventListener("input", () => this.#draw());
   }
 
-  /** Empty tiles for `count` images of `pixels` a side. */
+  /** Empty tiles for `count` images of `pixels` a side, or the first of them. */
   prepare(count, pixels) {
     this.#finals = null;
-    this.#grid.replaceChildren();
+    const tiles = Array.from({ length: Math.min(count, SHOWN_IMAGES) }, () => document.createElement("li"));
+    this.#grid.replaceChildren(...tiles);
+    this.#root.style.setProperty("--columns", Math.ceil(Math.sqrt(tiles.length)));
     this.#root.style.setProperty("--pixels", pixels);
-    this.#lay(Math.min(count, SHOWN_IMAGES));
     this.rewind();
   }
 
@@ -46,17 +47,11 @@ export class Plate {
   /** The finished images take the last frame's place. */
   finish(urls) {
     this.#finals = urls;
-    this.#lay(urls.length);
     this.#draw();
   }
 
   get #atEnd() {
     return this.#scrubber.value === this.#scrubber.max;
-  }
-
-  #lay(count) {
-    while (this.#grid.children.length < count) this.#grid.append(document.createElement("li"));
-    this.#root.style.setProperty("--columns", Math.ceil(Math.sqrt(count)));
   }
 
   #draw() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import chromium
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -11,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 MODEL = "mnist"  # or else the first that is served
 SEED = "7"
 PATIENCE_MS = 10 * 60_000
-SHOTS = {
+SHOTS: dict[str, dict[str, Any]] = {
     "page.png": {"color_scheme": "light", "viewport": {"width": 1200, "height": 800}},
     "page-dark.png": {"color_scheme": "dark", "viewport": {"width": 1200, "height": 800}},
     "page-phone.png": {
@@ -27,7 +28,7 @@ def finish_a_job(browser: Browser, url: str) -> str:
     page = browser.new_page()
     page.goto(url)
     page.wait_for_selector("#fields:enabled")
-    if page.locator(f"#model option[value={MODEL}]").count():
+    if MODEL in page.locator("#model option").all_text_contents():
         page.select_option("#model", MODEL)
     page.fill("#count", "16")
     page.fill("#seed", SEED)

@@ -31,7 +31,10 @@ def reference(schedule: Schedule) -> DDPMScheduler:
 def draw(schedule: Schedule, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x0, t, noise for a batch that holds the first and the last timestep."""
     generator = torch.Generator().manual_seed(seed)
-    x0, noise = torch.rand(8, 3, 4, 4, generator=generator) * 2 - 1, torch.randn(8, 3, 4, 4, generator=generator)
+    x0, noise = (
+        torch.rand(8, 3, 4, 4, generator=generator) * 2 - 1,
+        torch.randn(8, 3, 4, 4, generator=generator),
+    )
     t = torch.randint(schedule.num_train_timesteps, (8,), generator=generator)
     t[0], t[1] = 0, schedule.num_train_timesteps - 1
     return x0, t, noise
@@ -100,7 +103,11 @@ def test_images_keep_their_dtype(dtype: torch.dtype) -> None:
     schedule = Schedule(prediction_type="v_prediction")
     x0, t, noise = draw(schedule)
     x0, noise = x0.to(dtype), noise.to(dtype)
-    for result in (schedule.q_sample(x0, t, noise), schedule.q_step(x0, t, noise), schedule.target(x0, t, noise)):
+    for result in (
+        schedule.q_sample(x0, t, noise),
+        schedule.q_step(x0, t, noise),
+        schedule.target(x0, t, noise),
+    ):
         assert result.dtype == dtype
 
 

@@ -164,7 +164,10 @@ def test_dropout_drops_in_training_alone() -> None:
 
 
 def test_labels_and_classes_go_together() -> None:
-    with_classes, without = UNet(UNetConfig(**CONFIGS["the recipes' layout"])), UNet(UNetConfig(**CONFIGS["one level"]))
+    with_classes, without = (
+        UNet(UNetConfig(**CONFIGS["the recipes' layout"])),
+        UNet(UNetConfig(**CONFIGS["one level"])),
+    )
     x_t, t, _ = inputs(with_classes.config, batch=2)
     with pytest.raises(ValueError, match="num_class_embeds"):
         with_classes(x_t, t)

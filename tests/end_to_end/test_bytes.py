@@ -1,0 +1,61 @@
+"""Law 2: a picture is a function of its request. The same PNG bytes, however the picture is come by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+
+PICTURE = {"model": "mnist", "seed": 7, "steps": 100, "label": 5, "guidance_scale": 1.5}
+
+
+@pytest.fixture(scope="module")
+def sixteen(service: Service) -> list[bytes]:
+    return service.images(service.generate(**PICTURE, count=16))
+
+
+def test_twice(service: Service, sixteen: list[bytes]) -> None:
+    assert service.images(service.generate(**PICTURE, count=16)) == sixteen
+
+
+def test_as_part_of_four(service: Service, sixteen: list[bytes]) -> None:
+    assert service.images(service.generate(**PICTURE, count=4, frames=0)) == sixteen[:4]
+
+
+def test_alone(service: Service, sixteen: list[bytes]) -> None:
+    assert service.images(service.generate(**PICTURE, count=1, first_index=3)) == [sixteen[3]]
+
+
+def test_beside_strangers(service: Service, sixteen: list[bytes]) -> None:
+    strangers = [service.generate(model="mnist", count=5, seed=i, steps=60 + i, sampler="ddpm_beta") for i in (1, 2)]
+    together = service.generate(**PICTURE, count=4)
+    assert service.images(together) == sixteen[:4]
+    for stranger in strangers:
+        service.finished(stranger)
+
+
+def test_in_waves(service: Service, sixteen: list[bytes]) -> None:
+    """More images than the batch has slots, so that they enter in several waves beside a stranger."""
+    stranger = service.generate(model="mnist", count=40, seed=1, steps=30)
+    job = service.generate(**PICTURE, count=70)
+    assert service.images(job)[:16] == sixteen
+    service.finished(stranger)
+
+
+def test_offline(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "noisemill",
+        "sample",
+        str(service.models / "mnist"),
+        "--out",
+        str(tmp_path),
+    ]
+    command += ["--count", "4", "--seed", "7", "--steps", "100", "--label", "5", "--guidance", "1.5"]
+    subprocess.run(command, check=True, timeout=180)
+    assert [(tmp_path / f"{i:05d}.png").read_bytes() for i in range(4)] == sixteen[:4]
