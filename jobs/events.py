@@ -14,7 +14,8 @@ from jobs.schema import EventType, Frame
 START = "0-0"
 PAGE = 32  # events a read: a frame may weigh 256 kB
 
-_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_LARGEST = (1 << 64) - 1  # of either number of an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Event:
 
 def is_event_id(text: str) -> bool:
     """Whether a Last-Event-ID can be one of ours."""
-    return _ID.fullmatch(text) is not None
+    found = _ID.fullmatch(text)
+    return found is not None and max(map(int, found.groups())) <= _LARGEST and int(found[2]) < _LARGEST
 
 
 async def read_after(redis: AsyncRedis, job_id: str, last_id: str) -> list[Event]:

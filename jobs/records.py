@@ -179,16 +179,17 @@ class Records:
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
         """Newest first, and the cursor of the next page. A cursor is the last job's `created_at:id`."""
-        below = "+inf" if cursor is None else float(cursor.partition(":")[0])
-        found = self._redis.zrevrangebyscore(keys.JOBS, below, "-inf", start=0, num=limit + 1, withscores=True)
-        ids = [(job_id.decode(), score) for job_id, score in found]
-        if cursor is not None and cursor.partition(":")[2] in (seen := [job_id for job_id, _ in ids]):
-            ids = ids[seen.index(cursor.partition(":")[2]) + 1 :]
-        else:
-            ids = ids[:limit]
+        start = 0 if cursor is None else self._rank_after(cursor)
+        found = self._redis.zrevrange(keys.JOBS, start, start + limit, withscores=True)  # one more than the page
+        ids = [(job_id.decode(), created_at) for job_id, created_at in found[:limit]]
         records = [record for record in self.get_many([job_id for job_id, _ in ids]) if record is not None]
-        more = len(found) > limit
-        return records, f"{ids[-1][1]!r}:{ids[-1][0]}" if more and ids else None
+        return records, f"{ids[-1][1]!r}:{ids[-1][0]}" if len(found) > limit else None
+
+    def _rank_after(self, cursor: str) -> int:
+        """Where the page after a cursor begins, also if the cursor's job has been forgotten meanwhile."""
+        created_at, _, job_id = cursor.partition(":")
+        rank = self._redis.zrevrank(keys.JOBS, job_id)
+        return int(self._redis.zcount(keys.JOBS, f"({created_at}", "+inf")) if rank is None else int(rank) + 1
 
     # What follows is for the worker that holds the attempt; False says that it no longer does.
 

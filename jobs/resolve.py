@@ -77,8 +77,7 @@ def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
 def _label(field: str, label: Label, card: ModelCard) -> int:
     if isinstance(label, str) and label in card.classes:
         return card.classes.index(label)
-    last = len(card.classes) - 1 if card.null_class is None else card.null_class
-    if isinstance(label, int) and 0 <= label <= last:
+    if isinstance(label, int) and (0 <= label < len(card.classes) or label == card.null_class):
         return label
     null = "" if card.null_class is None else f"; {card.null_class} is the null class"
     raise FieldError(field, label, f"0 to {len(card.classes) - 1} or one of {', '.join(card.classes)}{null}")

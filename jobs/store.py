@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from redis import Redis
@@ -31,7 +32,8 @@ class RedisStore:
         return png
 
     def get_all(self, job_id: str) -> dict[int, bytes]:
-        return {int(position): png for position, png in sorted(self._redis.hgetall(keys.images(job_id)).items())}
+        images = {int(position): png for position, png in self._redis.hgetall(keys.images(job_id)).items()}
+        return dict(sorted(images.items()))
 
     def positions(self, job_id: str) -> list[int]:
         """Which images there are, in order."""
@@ -43,28 +45,29 @@ class RedisStore:
             return
         pipeline = self._redis.pipeline()
         for job_id in job_ids:
-            pipeline.unlink(keys.job(job_id), keys.events(job_id), keys.images(job_id))
+            # Not `unlink`: what is freed later would still be counted by `sweep`.
+            pipeline.delete(keys.job(job_id), keys.events(job_id), keys.images(job_id))
         pipeline.zrem(keys.JOBS, *job_ids)
         pipeline.execute()
 
-    def sweep(self, *, keep_seconds: float, max_bytes: int, batch: int = 50) -> int:
+    def sweep(self, *, keep_seconds: float, max_bytes: int) -> list[str]:
         """Forgets ended jobs, oldest first: those past their time, then any while Redis holds over `max_bytes`.
 
-        Returns how many. Jobs that have not ended stay, whatever their age.
+        Returns their ids. Jobs that have not ended stay, whatever their age.
         """
-        swept = self._forget_ended(time.time() - keep_seconds, batch)
-        while self._redis.info("memory")["used_memory"] > max_bytes:
-            forgotten = self._forget_ended(time.time(), batch)
-            if not forgotten:
+        expired, forgotten = time.time() - keep_seconds, []
+        for job_id, created_at in self._ended():
+            if created_at > expired and self._redis.info("memory")["used_memory"] <= max_bytes:
                 break
-            swept += forgotten
-        return swept
+            self.delete([job_id])
+            forgotten.append(job_id)
+        return forgotten
 
-    def _forget_ended(self, created_before: float, batch: int) -> int:
-        oldest = self._redis.zrangebyscore(keys.JOBS, "-inf", created_before, start=0, num=batch)
-        if not oldest:
-            return 0
-        active = self._redis.zmscore(keys.ACTIVE, oldest)
-        ended = [job_id.decode() for job_id, score in zip(oldest, active, strict=True) if score is None]
-        self.delete(ended)
-        return len(ended)
+    def _ended(self, batch: int = 100) -> Iterator[tuple[str, float]]:
+        """Ended jobs and their times of creation, oldest first; each is forgotten before the next is asked for."""
+        start = 0
+        while found := self._redis.zrange(keys.JOBS, start, start + batch - 1, withscores=True):
+            active = self._redis.zmscore(keys.ACTIVE, [job_id for job_id, _ in found])
+            ended = [job for job, score in zip(found, active, strict=True) if score is None]
+            yield from ((job_id.decode(), created_at) for job_id, created_at in ended)
+            start += len(found) - len(ended)

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from model.schedule import Schedule
 from model.unet import UNet, UNetConfig
@@ -95,7 +96,7 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
     (new / "unet").mkdir(parents=True)
     (new / "scheduler").mkdir()
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in unet.state_dict().items()}
-    save_file(weights, new / WEIGHTS, metadata={"format": "pt"})
+    write_atomically(new / WEIGHTS, to_bytes(weights, metadata={"format": "pt"}))
     unet_config = {"_class_name": "UNet2DModel", **UNET_FIXED, **dataclasses.asdict(unet.config)}
     scheduler = {
         "_class_name": "DDPMScheduler",
@@ -195,7 +196,7 @@ def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
 
 
 def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Config:
-    values = json.loads(path.read_text())
+    values = {**json.loads(path.read_text())}  # a TypeError where it is not an object
     for name, only in fixed.items():
         if values.get(name, only) != only:
             raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")

@@ -167,9 +167,10 @@ def _open(file: Path) -> Image.Image:
             image.load()
     except (OSError, SyntaxError) as error:
         raise DataError(f"{file} cannot be read as an image: {error}") from error
-    image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
-    # Pillow would cut 16-bit grey off at 255 instead of scaling it.
-    return image.point(lambda value: value * (1 / 257) + 0.5).convert("L") if image.mode in GREY_16_BIT else image
+    upright: Image.Image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
+    if upright.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
+        return upright.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    return upright
 
 
 def _resized(dataset: Dataset, size: int) -> Dataset:

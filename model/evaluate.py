@@ -86,7 +86,7 @@ def classifier(
     except (OSError, SafetensorError, RuntimeError):  # absent or damaged: the weights can be had again
         _train(network, train, seed)
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save({name: tensor.cpu() for name, tensor in network.state_dict().items()}))
+        write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
     network.eval().requires_grad_(False)
     return Classifier(network, accuracy(_probabilities(network, images.from_uint8(test.images)), test.labels))
 

@@ -75,7 +75,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(ROOT / "checkpoints", tmp_path_factory.mktemp("service"))
     running.start()
     yield running
-    running.stop()
+    running.close()
 
 
 def wait_for_redis(url: str, seconds: float = 10) -> None:

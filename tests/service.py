@@ -53,6 +53,10 @@ class Service:
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(60) == 0, self.log.read_text()
 
+    def close(self) -> None:
+        self.stop()
+        self.http.close()
+
     def kill(self, part: str) -> None:
         """SIGKILL to one of its processes: redis, app or worker. The supervisor lives on."""
         os.kill(self.pid(part), signal.SIGKILL)

@@ -40,7 +40,7 @@ async function loadModels() {
   try {
     cards = await fetchModels();
     if (cards.length > 0) return form.offer(cards);
-    form.wait("No model is served yet. They appear here as soon as a worker has loaded them.");
+    form.wait("No model is served yet. Models appear here as soon as a worker has loaded them.");
   } catch (error) {
     form.wait(`The models cannot be had: ${error.detail || error.message}. Trying again…`);
   }

@@ -35,11 +35,11 @@ export class Form {
     for (const name of ["count", "steps", "sampler", "guidance_scale"]) this.#form.elements[name].value = request[name];
   }
 
-  /** Says why nothing can be asked for yet. */
+  /** Says why nothing can be asked for yet. Written only where it changes, as a screen reader speaks every write. */
   wait(reason) {
     const status = this.#find("#models-status");
     status.hidden = reason === "";
-    status.textContent = reason;
+    if (status.textContent !== reason) status.textContent = reason;
   }
 
   #find(selector) {
@@ -85,7 +85,7 @@ export class Form {
   }
 
   #showError(problem) {
-    for (const { field } of problem.errors) this.#form.elements[field]?.setAttribute("aria-invalid", "true");
+    for (const { field } of problem.errors) this.#form.elements.namedItem(field)?.setAttribute("aria-invalid", "true");
     this.#find("#error").replaceChildren(...paragraphs(problem));
     this.#find("#error").hidden = false;
   }

@@ -133,7 +133,8 @@ function duration(seconds, digits = 0) {
 function facts(request, card) {
   const rows = [["Model", request.model]];
   if (request.labels !== null) rows.push(["Class", classWords(request, card)]);
-  rows.push(["Images", countWords(request.count)], ["Seed", request.seed], ["Steps", request.steps], ["Sampler", request.sampler]);
+  rows.push(["Images", countWords(request.count)], ["Seed", request.seed]);
+  rows.push(["Steps", request.steps], ["Sampler", request.sampler]);
   if (request.null_class !== null) rows.push(["Guidance", request.guidance_scale]);
   return rows;
 }

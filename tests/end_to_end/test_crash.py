@@ -22,7 +22,7 @@ def crashing(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     service = Service(tiny.parent, tmp_path_factory.mktemp("crashing"))
     service.start()
     yield service
-    service.stop()
+    service.close()
 
 
 @pytest.fixture(scope="module")
@@ -132,4 +132,4 @@ def test_worker_killed_while_it_compiles(tiny: Path, tmp_path: Path, undisturbed
     try:
         assert fresh.images(job) == undisturbed
     finally:
-        fresh.stop()
+        fresh.close()

@@ -128,6 +128,7 @@ def test_a_second_service_on_the_same_state_says_that_one_is_running(service: Se
     second = Service(service.models, service.state)
     with pytest.raises(AssertionError, match=f"already running at {service.url}"):
         second.start()
+    second.http.close()
 
 
 def test_docs_and_page_are_served(service: Service) -> None:

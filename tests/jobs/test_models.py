@@ -1,0 +1,49 @@
+"""Cards come from workers, and outlive them; workers live as long as they say so."""
+
+from __future__ import annotations
+
+import time
+
+from redis import Redis
+
+from jobs import keys, models
+from tests.jobs.made import card
+
+
+def test_cards_of_all_workers_are_there_by_name(redis: Redis) -> None:
+    models.publish(redis, "one", [card(name="b"), card(name="a")], alive_seconds=10)
+    models.publish(redis, "two", [card(name="c")], alive_seconds=10)
+    assert models.cards(redis) == [card(name="a"), card(name="b"), card(name="c")]
+    assert models.live_workers(redis) == 2
+
+
+def test_a_card_published_again_replaces_the_old_one(redis: Redis) -> None:
+    models.publish(redis, "one", [card()], alive_seconds=10)
+    models.publish(redis, "one", [card(digest="e" * 64)], alive_seconds=10)
+    assert [each.digest for each in models.cards(redis)] == ["e" * 64]
+
+
+def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> None:
+    models.publish(redis, "one", [card()], alive_seconds=0.05)
+    assert models.live_workers(redis) == 1
+    time.sleep(0.1)
+    assert models.live_workers(redis) == 0
+    assert models.cards(redis) == [card()]
+
+
+def test_withdrawn_cards_are_gone_and_others_stay(redis: Redis) -> None:
+    models.publish(redis, "one", [card(name="a"), card(name="b")], alive_seconds=10)
+    models.withdraw(redis, [])
+    models.withdraw(redis, ["a", "never there"])
+    assert models.cards(redis) == [card(name="b")]
+
+
+def test_a_worker_without_models_is_alive(redis: Redis) -> None:
+    models.publish(redis, "one", [], alive_seconds=10)
+    assert models.live_workers(redis) == 1
+    assert models.cards(redis) == []
+
+
+def test_speeds_are_numbers_by_model(redis: Redis) -> None:
+    redis.hset(keys.SPEEDS, mapping={"a": 12.5})
+    assert models.speeds(redis) == {"a": 12.5}

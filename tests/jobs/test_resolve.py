@@ -1,0 +1,145 @@
+"""From a request to a spec: what is filled in, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.resolve import FieldError, choose, resolve
+from jobs.schema import MAX_INDEX, GenerateRequest, JobSpec, ModelCard
+from tests.jobs.made import CARD, card
+
+NO_CLASSES = card(classes=[], null_class=None, guidance_scale=1.0)
+NO_NULL_CLASS = card(null_class=None, guidance_scale=1.0)
+
+
+def resolved(card: ModelCard = CARD, **body: Any) -> JobSpec:
+    return resolve(GenerateRequest(**body), card)
+
+
+def test_every_default_is_the_cards() -> None:
+    spec = resolved()
+    assert (spec.model, spec.digest) == ("tiny", CARD.digest)
+    assert (spec.count, spec.first_index, spec.frames) == (1, 0, 20)
+    assert (spec.steps, spec.sampler, spec.guidance_scale) == (1000, "ddpm", 1.5)
+    assert spec.labels == [4], "no label means the null class"
+    assert spec.null_class == 4
+
+
+def test_what_is_given_is_kept() -> None:
+    given: dict[str, Any] = {"count": 2, "first_index": 5, "seed": 0, "steps": 7, "sampler": "ddpm_beta", "frames": 0}
+    spec = resolved(**given, labels=["two", 0], guidance_scale=3)
+    assert spec.model_dump(include=set(given)) == given
+    assert spec.labels == [2, 0]
+    assert spec.guidance_scale == 3.0
+
+
+def test_zero_guidance_is_not_mistaken_for_none_given() -> None:
+    assert resolved(guidance_scale=0, label=1).guidance_scale == 0.0
+
+
+def test_frames_are_never_more_than_steps() -> None:
+    assert resolved(steps=3, frames=20).frames == 3
+
+
+def test_random_seeds_are_fresh_and_exact_in_javascript() -> None:
+    seeds = {resolved().seed for _ in range(200)}
+    assert len(seeds) == 200
+    assert all(seed < 2**53 for seed in seeds)
+    assert any(seed >= 2**52 for seed in seeds), "all 53 bits are drawn from"
+
+
+def test_a_seed_of_64_bits_is_kept_exactly() -> None:
+    assert resolved(seed=2**64 - 1).seed == 2**64 - 1
+
+
+@pytest.mark.parametrize("label", [2, "two"])
+def test_one_label_by_number_or_name_is_for_all_images(label: int | str) -> None:
+    assert resolved(count=3, label=label).labels == [2, 2, 2]
+
+
+def test_the_null_class_may_be_asked_for_by_number_beside_others() -> None:
+    spec = resolved(count=3, labels=[4, 1, "zero"], guidance_scale=2.5)
+    assert spec.labels == [4, 1, 0]
+    assert [spec.guidance(position) for position in range(3)] == [1.0, 2.5, 2.5], "nothing guides towards no class"
+    assert spec.row_steps == 1000 * (1 + 2 + 2)
+
+
+def test_the_recipe_of_an_image_is_that_of_the_image_asked_for_alone() -> None:
+    together = resolved(count=3, first_index=10, seed=3, labels=["one", 4, "two"], guidance_scale=2)
+    for position in range(3):
+        assert together.labels is not None
+        alone = resolved(first_index=10 + position, seed=3, label=together.labels[position], guidance_scale=2, frames=0)
+        assert alone.recipe(0) == together.recipe(position)
+
+
+def test_the_recipe_of_an_unguided_image_does_not_depend_on_the_scale() -> None:
+    assert resolved(seed=3, guidance_scale=1).recipe(0) == resolved(seed=3, guidance_scale=9).recipe(0)
+
+
+def test_a_name_that_is_a_digit_is_a_name() -> None:
+    """Classes of MNIST are called by digits, which here lie elsewhere than their numbers."""
+    digits = card(classes=["9", "8", "7"], null_class=3)
+    assert resolved(digits, label="7").labels == [2]
+    assert resolved(digits, label=0).labels == [0]
+
+
+def test_a_model_without_classes_takes_no_label_and_no_guidance() -> None:
+    spec = resolved(NO_CLASSES, count=2)
+    assert spec.labels is None
+    assert spec.row_steps == 2 * 1000
+    assert "label" not in spec.recipe(0)
+
+
+def test_a_model_without_a_null_class_is_asked_with_a_label() -> None:
+    spec = resolved(NO_NULL_CLASS, label="three")
+    assert spec.labels == [3]
+    assert spec.guidance(0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("served", "body", "field", "allowed"),
+    [
+        (CARD, {"count": 101}, "count", "1 to 100"),
+        (CARD, {"steps": 1001}, "steps", "1 to 1000"),
+        (CARD, {"sampler": "euler"}, "sampler", "one of ddpm, ddpm_beta"),
+        (CARD, {"first_index": MAX_INDEX, "count": 2}, "first_index", str(MAX_INDEX)),
+        (CARD, {"label": 5}, "label", "0 to 3 or one of zero, one, two, three; 4 is the null class"),
+        (CARD, {"label": -1}, "label", "0 to 3"),
+        (CARD, {"label": "four"}, "label", "one of zero, one, two, three"),
+        (CARD, {"label": "2"}, "label", "one of zero, one, two, three"),
+        (CARD, {"labels": [0, 9], "count": 2}, "labels", "0 to 3"),
+        (CARD, {"labels": [0], "count": 2}, "labels", "as many as count, 2"),
+        (CARD, {"labels": [0], "label": 0}, "labels", "either label or labels"),
+        (NO_CLASSES, {"label": 0}, "label", "no classes"),
+        (NO_CLASSES, {"labels": [0]}, "labels", "no classes"),
+        (NO_CLASSES, {"guidance_scale": 2}, "guidance_scale", "no null class"),
+        (NO_NULL_CLASS, {}, "label", "one of zero, one, two, three"),
+        (NO_NULL_CLASS, {"label": 4}, "label", "0 to 3"),
+        (NO_NULL_CLASS, {"label": 0, "guidance_scale": 2}, "guidance_scale", "no null class"),
+        (card(null_class=9), {"label": 7}, "label", "0 to 3"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_with_what_it_can(
+    served: ModelCard, body: dict[str, Any], field: str, allowed: str
+) -> None:
+    with pytest.raises(FieldError) as refused:
+        resolved(served, **body)
+    assert refused.value.field == field
+    assert allowed in refused.value.allowed
+    assert field in str(refused.value)
+
+
+def test_the_last_index_can_be_asked_for() -> None:
+    assert resolved(first_index=MAX_INDEX).first_index == MAX_INDEX
+
+
+def test_the_first_model_is_the_default_and_an_unknown_one_is_refused_with_those_there_are() -> None:
+    cards = [card(name="a"), card(name="b")]
+    assert choose(None, cards).name == "a"
+    assert choose("b", cards).name == "b"
+    with pytest.raises(FieldError) as refused:
+        choose("c", cards)
+    assert refused.value.field == "model"
+    assert refused.value.allowed == "one of a, b"

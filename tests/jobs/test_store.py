@@ -1,0 +1,89 @@
+"""Results are kept for their time and within their size, oldest first; what has not ended stays."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from jobs.records import Records
+from jobs.schema import Done
+from jobs.store import RedisStore
+from tests.jobs.made import queued, running
+
+HOUR = 3600.0
+PLENTY = 1 << 40  # bytes
+MB = 1 << 20
+
+
+@pytest.fixture
+def store(redis: Redis) -> RedisStore:
+    return RedisStore(redis)
+
+
+def ended(redis: Redis, created_at: float, size: int = 100) -> str:
+    """A finished job with one image of `size` bytes."""
+    attempt, records = running(redis, created_at=created_at, count=1), Records(redis)
+    assert records.store(attempt, {0: b"x" * size})
+    assert records.finish(attempt, Done(images=1, seconds=0.0))
+    return attempt.job_id
+
+
+def left(redis: Redis) -> list[str]:
+    records, _ = Records(redis).page(None, 100)
+    return [record.id for record in reversed(records)]
+
+
+def test_images_are_there_by_position_and_in_order(redis: Redis, store: RedisStore) -> None:
+    attempt = running(redis, count=12)
+    Records(redis).store(attempt, {i: b"image %d" % i for i in reversed(range(12))})
+    assert store.get(attempt.job_id, 11) == b"image 11"
+    assert store.get(attempt.job_id, 12) is None
+    assert store.positions(attempt.job_id) == list(range(12))
+    assert list(store.get_all(attempt.job_id).items()) == [(i, b"image %d" % i) for i in range(12)]
+
+
+def test_a_job_that_is_not_there_has_no_images(store: RedisStore) -> None:
+    assert store.get("f" * 32, 0) is None
+    assert store.get_all("f" * 32) == {}
+
+
+def test_a_deleted_job_leaves_nothing_of_itself(redis: Redis, store: RedisStore) -> None:
+    kept, gone = ended(redis, 1.0), ended(redis, 2.0)
+    store.delete([gone])
+    store.delete([])
+    assert left(redis) == [kept]
+    assert not [key for key in redis.scan_iter() if gone.encode() in key]
+
+
+def test_what_is_past_its_time_goes_and_the_rest_stays(redis: Redis, store: RedisStore) -> None:
+    now = time.time()
+    old = [ended(redis, now - 3 * HOUR), ended(redis, now - 2 * HOUR)]
+    young = ended(redis, now - HOUR / 2)
+    assert store.sweep(keep_seconds=HOUR, max_bytes=PLENTY) == old
+    assert left(redis) == [young]
+    assert store.sweep(keep_seconds=HOUR, max_bytes=PLENTY) == []
+
+
+def test_what_has_not_ended_stays_whatever_its_age_and_size(redis: Redis, store: RedisStore) -> None:
+    waiting, held = queued(redis, created_at=1.0).id, running(redis, created_at=2.0)
+    Records(redis).store(held, {0: b"x" * MB})
+    assert store.sweep(keep_seconds=HOUR, max_bytes=1) == []
+    assert left(redis) == [waiting, held.job_id]
+
+
+def test_many_old_jobs_that_wait_do_not_shield_those_that_have_ended(redis: Redis, store: RedisStore) -> None:
+    waiting = [queued(redis, created_at=float(i)).id for i in range(150)]
+    gone = [ended(redis, 1000.0), ended(redis, 1001.0)]
+    assert store.sweep(keep_seconds=HOUR, max_bytes=PLENTY) == gone
+    assert redis.zcard("noisemill:active") == len(waiting)
+
+
+def test_over_its_size_the_oldest_go_and_only_as_many_as_need_to(redis: Redis, store: RedisStore) -> None:
+    now = time.time()
+    jobs = [ended(redis, now - 100 + i, size=MB) for i in range(8)]
+    limit = redis.info("memory")["used_memory"] - int(2.5 * MB)
+    assert store.sweep(keep_seconds=HOUR, max_bytes=limit) == jobs[:3]
+    assert left(redis) == jobs[3:]
+    assert redis.info("memory")["used_memory"] <= limit

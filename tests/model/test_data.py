@@ -1,0 +1,266 @@
+"""Data sets: scikit-learn's digits, IDX files made up and real, and folders of images."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from model import data
+from model.data import DataError, Split
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def idx(values: Tensor) -> bytes:
+    """LeCun's format: two zeros, 8 for unsigned bytes, the dimensions' number and sizes, the values."""
+    return struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape) + values.numpy().tobytes()
+
+
+def write_idx(root: Path, name: str, packed: bool) -> dict[Split, tuple[Tensor, Tensor]]:
+    """A root as the MNIST family has it, with made-up images; returns them."""
+    raw = root / name / "raw"
+    raw.mkdir(parents=True)
+    made: dict[Split, tuple[Tensor, Tensor]] = {}
+    for split, stem, count in (("train", "train", 7), ("test", "t10k", 3)):
+        pixels, labels = noise(count, 28, 28, seed=count), torch.arange(count, dtype=torch.uint8)
+        for kind, values in (("images-idx3", pixels), ("labels-idx1", labels)):
+            file = raw / f"{stem}-{kind}-ubyte"
+            if packed:
+                file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(idx(values)))
+            else:
+                file.write_bytes(idx(values))
+        made[split] = pixels[:, None], labels.long()  # type: ignore[index]
+    return made
+
+
+def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), seed: int = 0) -> Tensor:
+    """Writes noise of that mode; returns it as uint8 (C, H, W)."""
+    pixels = noise(size[1], size[0], 1 if mode == "L" else 3, seed=seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.squeeze(2).numpy()).save(path)
+    return pixels.permute(2, 0, 1)
+
+
+def test_digits_are_scikit_learns() -> None:
+    train, test = data.load("digits"), data.load("digits", split="test")
+    bunch = load_digits()
+    assert len(train) + len(test) == len(bunch.images) == 1797
+    assert train.images.shape[1:] == (1, 8, 8)
+    assert train.classes == tuple("0123456789")
+    # Their pixels are 0 … 16, ours 0 … 255; together the splits are every image, once.
+    ours = torch.cat([train.images, test.images])[:, 0].double() * 16 / 255
+    rows = [*zip(ours.round().int().flatten(1).tolist(), torch.cat([train.labels, test.labels]).tolist(), strict=True)]
+    theirs = [*zip(bunch.images.reshape(1797, 64).astype(int).tolist(), bunch.target.tolist(), strict=True)]
+    assert sorted(rows) == sorted(theirs)
+    assert (ours - ours.round()).abs().max() < 0.04  # half a step of 255, in sixteenths
+
+
+def test_both_splits_of_digits_hold_every_class() -> None:
+    for split in ("train", "test"):
+        labels = data.load("digits", split=split).labels
+        assert labels is not None
+        assert torch.bincount(labels, minlength=10).min() > 20
+
+
+def test_digits_do_not_need_a_root(tmp_path: Path) -> None:
+    assert torch.equal(data.load("digits", root=tmp_path / "absent").images, data.load("digits").images)
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
+@pytest.mark.parametrize(("source", "name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_idx_files_are_read(source: str, name: str, packed: bool, split: Split, tmp_path: Path) -> None:
+    pixels, labels = write_idx(tmp_path, name, packed)[split]
+    before = sorted(tmp_path.rglob("*"))
+    dataset = data.load(source, root=tmp_path, split=split)
+    assert torch.equal(dataset.images, pixels)
+    assert dataset.labels is not None
+    assert torch.equal(dataset.labels, labels)
+    assert dataset.labels.dtype == torch.int64
+    assert len(dataset.classes) == 10
+    assert sorted(tmp_path.rglob("*")) == before  # unpacked elsewhere: a root may be read-only
+
+
+def test_mnists_classes_are_digits(tmp_path: Path) -> None:
+    write_idx(tmp_path, "MNIST", packed=True)
+    assert data.load("mnist", root=tmp_path).classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(("source", "name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+def test_a_root_without_files_names_them(source: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        data.load(source, root=tmp_path)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            assert f"{part}-{kind}-ubyte" in str(caught.value)
+    assert str(tmp_path / name / "raw") in str(caught.value)
+
+
+def test_one_missing_file_is_named(tmp_path: Path) -> None:
+    write_idx(tmp_path, "MNIST", packed=True)
+    (tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte is missing"):
+        data.load("mnist", root=tmp_path)
+
+
+def test_a_root_without_cifar10_names_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cifar-10-batches-py") as caught:
+        data.load("cifar10", root=tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", unreachable)
+    with pytest.raises(DataError, match="--data-root"):
+        data.load("mnist")
+
+
+def test_real_mnist(real_data: Path) -> None:
+    """LeCun's counts of each digit, and the mean and deviation that everyone normalises by."""
+    train, test = data.load("mnist", root=real_data), data.load("mnist", root=real_data, split="test")
+    assert torch.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    pixels = train.images.double() / 255
+    assert pixels.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert pixels.std().item() == pytest.approx(0.3081, abs=1e-4)
+    assert train.images.shape == (60_000, 1, 28, 28)
+
+
+def test_real_fashion_mnist(real_data: Path) -> None:
+    test = data.load("fashion-mnist", root=real_data, split="test")
+    assert torch.bincount(test.labels).tolist() == [1000] * 10
+    assert test.classes[0] == "T-shirt/top"
+    assert (test.images.double() / 255).mean().item() == pytest.approx(0.2860, abs=0.002)
+
+
+def test_a_size_resizes() -> None:
+    dataset = data.load("digits", size=16)
+    assert dataset.images.shape[1:] == (1, 16, 16)
+    assert dataset.images.dtype == torch.uint8
+    small = data.load("digits")
+    for one, ours in zip(small.images[:20], dataset.images[:20], strict=True):
+        theirs = Image.fromarray(one[0].numpy()).resize((16, 16), Image.Resampling.BILINEAR)
+        assert np.abs(np.asarray(theirs, dtype=int) - ours[0].int().numpy()).max() <= 1  # rounded differently
+    assert dataset.labels is not None
+    assert torch.equal(dataset.labels, small.labels)
+    assert torch.equal(data.load("digits", size=8).images, data.load("digits").images)
+
+
+def test_what_is_neither_a_name_nor_a_folder_is_named() -> None:
+    with pytest.raises(DataError, match=r"'ciphers'.*'digits'.*'mnist'"):
+        data.load("ciphers")
+
+
+def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
+    made = [picture(tmp_path / f"{i:02}.png", seed=i) for i in range(20)]
+    train, test = data.load(str(tmp_path)), data.load(str(tmp_path), split="test")
+    assert train.labels is None
+    assert train.classes == ()
+    assert train.source == tmp_path.name
+    assert torch.equal(test.images, torch.stack([made[9], made[19]]))
+    assert torch.equal(train.images, torch.stack(made[:9] + made[10:19]))
+
+
+def test_subfolders_are_classes(tmp_path: Path) -> None:
+    made = {name: [picture(tmp_path / name / f"{i}.png", seed=i) for i in range(3)] for name in ("owl", "cat")}
+    made["cat"].append(picture(tmp_path / "cat" / "deeper" / "still.png", seed=9))
+    dataset = data.load(str(tmp_path))
+    assert dataset.classes == ("cat", "owl")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert torch.equal(dataset.images, torch.stack(made["cat"] + made["owl"]))
+
+
+def test_grey_stays_grey(tmp_path: Path) -> None:
+    made = [picture(tmp_path / f"{i}.png", mode="L", seed=i) for i in range(3)]
+    assert torch.equal(data.load(str(tmp_path)).images, torch.stack(made))
+
+
+def test_one_coloured_image_makes_all_rgb(tmp_path: Path) -> None:
+    grey, coloured = picture(tmp_path / "a.png", mode="L"), picture(tmp_path / "b.png")
+    images = data.load(str(tmp_path)).images
+    assert torch.equal(images, torch.stack([grey.expand(3, -1, -1), coloured]))
+
+
+def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
+    """A scanner's or a microscope's PNG: 257 of its steps are one of ours."""
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    images = data.load(str(tmp_path)).images
+    assert images.shape == (1, 1, 8, 8)
+    assert (images[0, 0].double() - torch.from_numpy(values / 257)).abs().max() <= 0.5 + 1e-6
+
+
+def test_a_camera_held_upright_is_turned_upright(tmp_path: Path) -> None:
+    """EXIF orientation 6: the sensor's top is the picture's right."""
+    pixels = noise(8, 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels.numpy()).save(tmp_path / "photo.png", exif=exif)
+    assert torch.equal(data.load(str(tmp_path)).images[0, 0], pixels.rot90(-1))
+
+
+def test_palettes_are_resized_as_colours(tmp_path: Path) -> None:
+    """A GIF's two colours, halved in size, mix; the nearest pixel would not."""
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(16, 8)
+    Image.fromarray(stripes.numpy()).convert("P").save(tmp_path / "stripes.gif")
+    images = data.load(str(tmp_path), size=8).images
+    assert ((images[..., 2:-2] > 64) & (images[..., 2:-2] < 192)).all()
+
+
+def test_a_size_crops_to_the_middle(tmp_path: Path) -> None:
+    wide = picture(tmp_path / "wide.png", size=(12, 8))
+    tall = picture(tmp_path / "tall.png", size=(8, 14))
+    images = data.load(str(tmp_path), size=8).images
+    assert torch.equal(images, torch.stack([tall[:, 3:11], wide[:, :, 2:10]]))
+
+
+@pytest.mark.parametrize("sizes", [[(8, 8), (9, 9)], [(8, 9), (8, 9)]], ids=["unlike", "not square"])
+def test_without_a_size_images_must_be_square_and_alike(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
+    for i, size in enumerate(sizes):
+        picture(tmp_path / f"{i}.png", size=size)
+    with pytest.raises(DataError, match="give the size"):
+        data.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["not an image", "cut short"])
+def test_an_image_that_cannot_be_read_is_named(damage: str, tmp_path: Path) -> None:
+    picture(tmp_path / "good.png")
+    picture(tmp_path / "broken.png", size=(64, 64))
+    whole = (tmp_path / "broken.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(b"no picture" if damage == "not an image" else whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"broken\.png"):
+        data.load(str(tmp_path), size=8)
+
+
+def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "stray.png")
+    picture(tmp_path / "cat" / "1.png")
+    with pytest.raises(DataError, match="beside class folders"):
+        data.load(str(tmp_path))
+
+
+def test_an_empty_folder_says_what_to_put_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"\.png"):
+        data.load(str(tmp_path))
+
+
+def test_other_files_are_passed_over(tmp_path: Path) -> None:
+    picture(tmp_path / "a.PNG")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert len(data.load(str(tmp_path))) == 1

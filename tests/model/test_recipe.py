@@ -1,0 +1,119 @@
+"""Recipes: those that come with the house can be followed; what is wrong in one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import data
+from model.data import Dataset
+from model.recipe import Recipe, RecipeError
+from model.unet import UNet
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+MINIMAL = '[data]\nsource = "digits"\n[training]\nsteps = 10\n'
+
+
+def written(path: Path, text: str) -> Path:
+    file = path / "mine.toml"
+    file.write_text(text)
+    return file
+
+
+def grey(size: int, classes: int) -> Dataset:
+    names = tuple(str(i) for i in range(classes))
+    labels = torch.zeros(2, dtype=torch.int64) if classes else None
+    return Dataset("grey", torch.zeros(2, 1, size, size, dtype=torch.uint8), labels, names)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_recipes_in_the_house_are_whole(path: Path) -> None:
+    recipe = Recipe.read(path)
+    assert recipe.name == path.stem
+    assert recipe.data.source in data.SOURCES
+    sizes = {"digits": 8, "mnist": 28, "fashion-mnist": 28}
+    if recipe.data.source in sizes:
+        config = recipe.unet_config(grey(recipe.data.size or sizes[recipe.data.source], classes=10))
+        with torch.device("meta"):
+            UNet(config)
+
+
+def test_defaults_fill_what_is_left_out(tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, MINIMAL))
+    assert recipe.name == "mine"
+    assert recipe.data.source == "digits"
+    assert recipe.data.size is None
+    assert recipe.training.steps == 10
+    assert recipe.schedule.num_train_timesteps == 1000
+    assert recipe.guidance_scale == 1.0
+    assert recipe.unet == {}
+
+
+def test_the_network_is_shaped_by_the_data(tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, MINIMAL + "[unet]\nblock_out_channels = [32, 64, 96]\n"))
+    config = recipe.unet_config(grey(16, classes=3))
+    assert config.sample_size == 16
+    assert config.in_channels == config.out_channels == 1
+    assert config.num_class_embeds == 4  # three classes and the null class
+    assert config.block_out_channels == (32, 64, 96)
+    assert recipe.unet_config(grey(16, classes=0)).num_class_embeds is None
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (MINIMAL + "momentum = 0.9\n", "'momentum'"),
+        (MINIMAL + "[optimiser]\nlr = 1\n", "'optimiser'"),
+        ('[data]\nsource = "digits"\nsise = 8\n[training]\nsteps = 1\n', "'sise'"),
+        (MINIMAL + "[schedule]\ngamma = 1\n", "'gamma'"),
+        (MINIMAL + '[schedule]\nprediction_type = "flow"\n', "'flow'"),
+        (MINIMAL + "[schedule]\nbeta_end = 2.0\n", "beta"),
+        (MINIMAL.replace("10", "0"), "steps"),
+        (MINIMAL.replace("10", '"many"'), "str"),
+        (MINIMAL + "batch_size = 0\n", "batch_size"),
+        (MINIMAL + "checkpoint_every = 0\n", "checkpoint_every"),
+        (MINIMAL + "class_dropout = 1.0\n", "class_dropout"),
+        ("[training]\nsteps = 1\n", "source"),
+        ('[data]\nsource = "digits"\n', "steps"),
+        ('data = "mnist"\n[training]\nsteps = 1\n', "Data"),
+        ("[data\n", "line 1"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=named) as caught:
+        Recipe.read(written(tmp_path, text))
+    assert "mine.toml" in str(caught.value)
+
+
+def test_known_fields_are_told_with_an_unknown_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"learning_rate.*weight_decay"):
+        Recipe.read(written(tmp_path, MINIMAL + "momentum = 0.9\n"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.toml"):
+        Recipe.read(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[unet]\nwidth = 3\n", "width"),
+        ("[unet]\nsample_size = 3\n", "sample_size"),  # comes from the data
+        ('[unet]\ndown_block_types = ["A", "B", "C"]\n', "'A'"),
+        ("[unet]\nnorm_num_groups = 5\n", "norm_num_groups=5"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named(text: str, named: str, tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, MINIMAL + text))
+    with pytest.raises(RecipeError, match=named) as caught:
+        recipe.unet_config(grey(8, classes=10))
+    assert "[unet]" in str(caught.value)
+
+
+def test_data_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, MINIMAL))
+    with pytest.raises(RecipeError, match="sample_size 9"):
+        recipe.unet_config(grey(9, classes=10))
