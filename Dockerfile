@@ -41,16 +41,15 @@ RUN apt-get update \
  && headers=$(python -c "import sysconfig; print(sysconfig.get_path('include'))")/Python.h \
  && apt-get install -y --no-install-recommends g++ $(test -e "$headers" || echo python3-dev) \
  && rm -rf /var/lib/apt/lists/*
+RUN install -d -o noisemill -g noisemill /models /compiled
 COPY constraints.txt .
 COPY --from=requirements /home/noisemill/worker.txt .
 RUN --mount=type=cache,target=/root/.cache/pip pip install -r worker.txt -c constraints.txt
 COPY --from=requirements /home/noisemill/app.txt .
 RUN --mount=type=cache,target=/root/.cache/pip pip install -r app.txt -c constraints.txt
 RUN --mount=type=bind,from=wheel,source=/home/noisemill/wheels,target=/wheels pip install --no-deps /wheels/*.whl
-RUN install -d -o noisemill -g noisemill /models /compiled
 USER noisemill
 ENV NOISEMILL_MODELS=/models TORCHINDUCTOR_CACHE_DIR=/compiled
-VOLUME /compiled
 # Alive is a worker whose heartbeat is in Redis; the first one comes once torch and the models are loaded.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
     CMD python -c "import socket, sys; from redis import Redis; from jobs import keys; \

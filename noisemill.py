@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -120,26 +123,23 @@ def train(
 
 
 def _train(trainer: Trainer) -> None:
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        "{task.fields[figures]}",
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        steps = trainer.recipe.training.steps
+    """Takes the steps with a progress bar. Ctrl-C ends after the step in hand, whose state is saved."""
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
+    steps, loss, stop = trainer.recipe.training.steps, 0.0, threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    with Progress(*columns, console=console) as progress, closing(trainer.train()) as reports:
         bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
-        loss = None
-        try:
-            for report in trainer.train():
-                loss = report.loss if loss is None else 0.98 * loss + 0.02 * report.loss
-                figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
-                progress.update(bar, completed=report.step, figures=figures)
-        except KeyboardInterrupt:
-            trainer.checkpoint()
-            console.print(f"stopped at step {trainer.step} of {steps}: go on with --resume")
-            raise typer.Exit(130) from None
+        for report in reports:
+            loss = report.loss if loss == 0 else 0.98 * loss + 0.02 * report.loss
+            figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
+            progress.update(bar, completed=report.step, figures=figures)
+            if stop.is_set():
+                break
+    signal.signal(signal.SIGINT, before)
+    if trainer.step < steps:
+        trainer.checkpoint()
+        console.print(f"stopped at step {trainer.step} of {steps}: go on with --resume")
+        raise typer.Exit(130)
 
 
 @cli.command()
@@ -231,10 +231,10 @@ def evaluate(
 @cli.command()
 def models(models: ModelsDir = CHECKPOINTS) -> None:
     """The checkpoints in a folder: what they are, and what is wrong with those that cannot be served."""
-    from model.checkpoint import CheckpointError, load
+    from model.checkpoint import CheckpointError, folders, load
 
     table = Table("model", "digest", "images", "classes", "trained on", "loss")
-    for path in sorted(path.parent for path in models.glob("[!.]*/unet/")):
+    for path in folders(models):
         try:
             loaded = load(path)
         except CheckpointError as error:

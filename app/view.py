@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from redis import Redis
 
@@ -29,18 +30,24 @@ class Viewer:
     """Shows records beside each other: a job's place and time depend on those before it."""
 
     def __init__(self, redis: Redis, records: Records, store: RedisStore) -> None:
-        self._store = store
-        self._active = records.active()
-        self._speeds: Mapping[str, float] = models.speeds(redis)
+        self._redis, self._records, self._store = redis, records, store
+
+    @cached_property
+    def _active(self) -> list[Record]:
+        return self._records.active()
+
+    @cached_property
+    def _speeds(self) -> Mapping[str, float]:
+        return models.speeds(self._redis)
 
     def view(self, record: Record) -> JobView:
-        ahead = [other for other in self._active if other.created_at < record.created_at]
-        queued = record.status is Status.QUEUED
+        queued, ended = record.status is Status.QUEUED, record.status.ended
+        ahead = [] if ended else [other for other in self._active if other.created_at < record.created_at]
         return JobView(
             id=record.id,
             status=record.status,
             position=sum(other.status is Status.QUEUED for other in ahead) if queued else None,
-            eta_seconds=None if record.status.ended else seconds_left([*ahead, record], self._speeds),
+            eta_seconds=None if ended else seconds_left([*ahead, record], self._speeds),
             request=record.spec,
             progress=Progress(
                 images_done=record.images_done,

@@ -124,6 +124,13 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"checkpoint {path.name} cannot be served: {error}") from error
 
 
+def folders(models: Path) -> list[Path]:
+    """The checkpoints in a folder, whole or not, by name. Hidden folders are still being written."""
+    if not models.is_dir():
+        return []
+    return sorted(path for path in models.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def read_card(path: Path) -> Card:
     """The card alone. Raises OSError, ValueError or TypeError."""
     values = json.loads((path / CARD).read_text())

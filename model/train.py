@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +104,7 @@ class Trainer:
         lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
         checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
 
-    def train(self) -> Iterator[Report]:
+    def train(self) -> Generator[Report, None, None]:
         """Takes the steps that are left, one a report. Stop whenever you like: `resume` takes them up."""
         settings = self.recipe.training
         self.run.mkdir(parents=True, exist_ok=True)

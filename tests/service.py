@@ -54,8 +54,10 @@ class Service:
         assert self._process.wait(60) == 0, self.log.read_text()
 
     def close(self) -> None:
-        self.stop()
-        self.http.close()
+        try:
+            self.stop()
+        finally:
+            self.http.close()
 
     def kill(self, part: str) -> None:
         """SIGKILL to one of its processes: redis, app or worker. The supervisor lives on."""

@@ -88,6 +88,7 @@ class BatchWorker(SimpleWorker):
         """Runs this job and all that arrive meanwhile; returns when none is held."""
         self._take(job)
         while self._held:
+            self._publisher.check()
             if self._stop_requested:
                 self._put_back_all()
                 break
@@ -284,11 +285,13 @@ class BatchWorker(SimpleWorker):
         with self.connection.pipeline() as pipeline:
             execution.delete(job=job, pipeline=pipeline)
             pipeline.execute()
-        if (record is None or record.status.ended) and not job.is_canceled:
+        if (record is None or record.status is Status.CANCELED) and not job.is_canceled:
             job.cancel()
 
     def _put_back_all(self) -> None:
         """The worker was asked to stop: every job waits again, at the front, and no retry is spent."""
+        self._publisher.flush()
+        self._settle()  # what was done by now stays done
         for held in reversed(list(self._held.values())):
             self._forget(held)
             if held.attempt is None or self._records.put_back(held.attempt):

@@ -51,7 +51,7 @@ class Catalog:
 
     def scan(self) -> list[str]:
         """Loads what is new or changed, reports by name what cannot be served, and returns the names that are gone."""
-        found = {path.parent.name: path.parent for path in self._folder.glob("[!.]*/unet/")}
+        found = {path.name: path for path in checkpoint.folders(self._folder)}
         for name, path in sorted(found.items()):
             signature = _signature(path)
             if self._seen.get(name) != signature:

@@ -31,16 +31,20 @@ class Publisher:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(BACKLOG)
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
+        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(BACKLOG)
+        self._error: Exception | None = None
         self.lost: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="publisher", daemon=True).start()
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Returns when everything handed over has been written."""
-        self._waiting.put(None)
-        self._thread.join()
+        self._waiting.join()
+
+    def check(self) -> None:
+        """Raises what kept something from being written: the worker cannot go on, and its jobs are for another."""
+        if self._error is not None:
+            raise self._error
 
     def frame(self, attempt: Attempt, step: Step) -> None:
         """Shows a wave, as far as it lies within the job's first images."""
@@ -81,8 +85,16 @@ class Publisher:
         self._waiting.put(run)
 
     def _run(self) -> None:
-        while (write := self._waiting.get()) is not None:
-            write()
+        while True:
+            write = self._waiting.get()
+            try:
+                if self._error is None:
+                    write()
+            except Exception as error:
+                log.exception("cannot publish")
+                self._error = error
+            finally:
+                self._waiting.task_done()
 
 
 def _frame(attempt: Attempt, step: Step, pixels: Tensor) -> Frame:

@@ -109,7 +109,12 @@ def pictures(response: httpx.Response) -> list[Image.Image]:
 
 
 def test_the_process_shows_one_picture_a_frame_each_wave_in_its_place(http: httpx.Client, redis: Redis) -> None:
-    waves = [(1, 0, [shown(50), shown(60)]), (2, 0, [shown(100), shown(110)]), (1, 2, [shown(150)]), (2, 2, [shown(200)])]
+    waves = [
+        (1, 0, [shown(50), shown(60)]),
+        (2, 0, [shown(100), shown(110)]),
+        (1, 2, [shown(150)]),
+        (2, 2, [shown(200)]),
+    ]
     gif = pictures(http.get(f"/jobs/{processed(redis, waves, 3)}/process.gif"))
     factor = 256 // 17
     assert {picture.size for picture in gif} == {(17 * factor, 17 * factor)}, "enlarged by a whole factor"
