@@ -197,6 +197,7 @@ def evaluate(
     seed: int = 0,
     steps: int | None = None,
     guidance: Annotated[float | None, typer.Option(help="Of the conditional ones.")] = None,
+    source: Annotated[str | None, typer.Option(help="The data, where the card's own is elsewhere now.")] = None,
     data_root: DataRoot = None,
     cache: Annotated[Path, typer.Option(help="Where the classifier is kept.")] = Path("var/evaluate"),
     write: Annotated[bool, typer.Option(help="Put the figures on the model's card.")] = False,
@@ -207,21 +208,28 @@ def evaluate(
 
     from jobs.resolve import resolve
     from jobs.schema import GenerateRequest
-    from model import checkpoint, data
+    from model import checkpoint, data, images
     from model import evaluate as measure
 
     loaded = _load(model, device, max_count=1_000_000)
-    source, size = loaded.card.data["source"], loaded.card.image_size
-    train_set, test_set = (data.load(source, root=data_root, split=split, size=size) for split in ("train", "test"))
-    classifier = measure.classifier(train_set, test_set, cache)
-    classes = [i % len(loaded.card.classes) for i in range(count)]
+    source = source or loaded.card.data["source"]
+    try:
+        train_set, test_set = (
+            data.load(source, root=data_root, split=split, size=loaded.card.image_size) for split in data.SPLITS
+        )
+    except data.DataError as error:
+        _stop(f"{error}; --source names other data")
     free = resolve(GenerateRequest(count=count, seed=seed, steps=steps), loaded.card)
-    asked = GenerateRequest(count=count, seed=seed, steps=steps, labels=classes, guidance_scale=guidance)
-    conditional = resolve(asked, loaded.card)
-    figures = measure.evaluate(
-        _sample(loaded, free), _sample(loaded, conditional), torch.tensor(classes), train_set, test_set, classifier
-    )
-    figures |= {"sampler": free.sampler, "steps": free.steps, "guidance_scale": conditional.guidance_scale}
+    unconditional = images.from_uint8(_sample(loaded, free))
+    conditional, labels, classifier, scale = None, None, None, 1.0
+    if loaded.card.classes:
+        classifier = measure.classifier(train_set, test_set, cache)
+        labels = torch.arange(count) % len(loaded.card.classes)
+        asked = GenerateRequest(count=count, seed=seed, steps=steps, labels=labels.tolist(), guidance_scale=guidance)
+        spec = resolve(asked, loaded.card)
+        conditional, scale = images.from_uint8(_sample(loaded, spec)), spec.guidance_scale
+    figures = measure.evaluate(unconditional, conditional, labels, train_set, test_set, classifier)
+    figures |= {"sampler": free.sampler, "steps": free.steps, "guidance_scale": scale, "seed": seed}
     console.print_json(data=figures)
     if write:
         path = _path(model)

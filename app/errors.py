@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
 REDIS_RETRY_SECONDS = 2
+BRANCHES = ("int", "str")  # pydantic's names for the kinds that a label may be; no field is called so
 
 
 class Problem(Exception):
@@ -72,7 +73,9 @@ def _field_error(error: dict[str, Any]) -> dict[str, str]:
             "detail": f"not valid JSON: {error['ctx']['error']}",
             "allowed": "a JSON object",
         }
-    path = ".".join(str(part) for part in error["loc"][1:]) or "body"
+    path = ".".join(str(part) for part in error["loc"][1:] if part not in BRANCHES)
+    if not path:
+        return {"field": "body", "detail": error["msg"], "allowed": "a JSON object"}
     allowed = ", ".join(f"{name} {value}" for name, value in error.get("ctx", {}).items() if name != "error")
     return {"field": path, "detail": error["msg"], "allowed": allowed or error["msg"]}
 

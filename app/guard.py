@@ -52,7 +52,7 @@ class Guard:
             await send(message)
 
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._max:
+        if declared.isdecimal() and int(declared) > self._max:
             problem = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
             await problem.response()(scope, receive, secured)
             return

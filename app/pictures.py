@@ -25,11 +25,13 @@ def grid(pngs: Sequence[bytes]) -> bytes:
 def process(frames: Sequence[Frame], count: int) -> bytes:
     """The reverse process of a job's first images as GIF: one picture a frame, each wave in its place."""
     shown: dict[int, Image.Image] = {}
-    first = _decode(frames[0].images[0])
-    blank = Image.new(first.mode, first.size)
+    pictures = [[_decode(image) for image in frame.images] for frame in frames]
+    # Noise compresses badly, so early frames of a large picture may be smaller than late ones.
+    largest = max((picture for wave in pictures for picture in wave), key=lambda picture: picture.width)
+    blank = Image.new(largest.mode, largest.size)
     sheets = []
-    for frame in frames:
-        shown |= {frame.first + i: _decode(image) for i, image in enumerate(frame.images)}
+    for frame, wave in zip(frames, pictures, strict=True):
+        shown |= {frame.first + i: picture.resize(largest.size) for i, picture in enumerate(wave)}
         sheets.append(_sheet([shown.get(i, blank) for i in range(min(count, SHOWN_IMAGES))]))
     factor = max(1, GIF_SIDE // sheets[0].width)
     large = [sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST) for sheet in sheets]

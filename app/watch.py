@@ -39,12 +39,14 @@ class Watch:
             await asyncio.sleep(OUTAGE_SECONDS)
 
     async def follow(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
-        """Every event after `last_id`, as it comes, to the terminal one. Waits out a Redis that is away."""
+        """Every event after `last_id`, as it comes, until none can. Waits out a Redis that is away."""
         with self._listening(job_id) as grown:
             while True:
                 grown.clear()
                 try:
                     found = await events.read_after(self._redis, job_id, last_id)
+                    if not found and await events.is_over(self._redis, job_id, last_id):
+                        return
                 except (RedisError, OSError):
                     await asyncio.sleep(OUTAGE_SECONDS)
                     continue

@@ -38,10 +38,22 @@ async def read_after(redis: AsyncRedis, job_id: str, last_id: str) -> list[Event
     return [_parse(entry) for entry in await redis.xrange(keys.events(job_id), f"({last_id}", count=PAGE)]
 
 
+async def is_over(redis: AsyncRedis, job_id: str, last_id: str) -> bool:
+    """Whether nothing will come after `last_id`: the job has ended by then, or has been forgotten."""
+    newest = [_parse(entry) for entry in await redis.xrevrange(keys.events(job_id), count=1)]
+    return not any(_order(event.id) > _order(last_id) or not event.type.terminal for event in newest)
+
+
 def frames(redis: Redis, job_id: str) -> list[Frame]:
     """Every frame of a job so far, in the order of the stream."""
     events = [_parse(entry) for entry in redis.xrange(keys.events(job_id))]
     return [Frame.model_validate_json(event.data) for event in events if event.type is EventType.FRAME]
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    """Where an id stands in its stream."""
+    milliseconds, _, count = event_id.partition("-")
+    return int(milliseconds), int(count)
 
 
 def _parse(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:

@@ -19,6 +19,7 @@ from torch import Tensor
 from model import images
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = "train", "test"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 DIGITS_HELD_OUT = 5  # every fifth of scikit-learn's digits is the test split, which it does not come with
 GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes

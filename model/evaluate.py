@@ -215,7 +215,7 @@ def _train(network: nn.Module, data: Dataset, seed: int) -> None:
         for x, labels in _batches(data, seed):
             loss = F.cross_entropy(network(images.from_uint8(x.to(device))), labels.to(device))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
 

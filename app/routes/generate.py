@@ -8,7 +8,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import RecordsDep, RedisDep, SettingsDep, StoreDep, WatchDep
@@ -25,9 +25,16 @@ MAX_WAIT_SECONDS = 60
 MAX_KEY_LENGTH = 255
 
 
-@router.post("/generate", status_code=HTTPStatus.ACCEPTED, summary="Ask for images")
+def _only_json(request: Request) -> None:
+    """A page elsewhere can post a form or plain text to localhost unasked, but not this."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+
+
+# As a dependency, the media type is looked at before the body is held against the request's schema.
+@router.post("/generate", status_code=HTTPStatus.ACCEPTED, summary="Ask for images", dependencies=[Depends(_only_json)])
 async def generate(
-    request: Request,
     response: Response,
     body: Annotated[GenerateRequest, Body()],
     redis: RedisDep,
@@ -39,7 +46,6 @@ async def generate(
     prefer: Annotated[str | None, Header()] = None,
 ) -> JobView:
     """Queues a job: 202 and where to look. With `Prefer: wait=10` waits that long for its end: 200 if it came."""
-    _only_json(request)
     accepted = await run_in_threadpool(submit, body, idempotency_key, redis, records, settings)
     wait = _wait_seconds(prefer)
     if wait:
@@ -55,16 +61,9 @@ async def generate(
     return view
 
 
-def _only_json(request: Request) -> None:
-    """A page elsewhere can post a form or plain text to localhost unasked, but not this."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
-
-
 def _wait_seconds(prefer: str | None) -> int:
     """The `wait` of a Prefer header (RFC 7240, section 4.3), at most a minute."""
-    found = re.search(r"(?:^|[,;\s])wait=(\d{1,6})", prefer or "")
+    found = re.search(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})', prefer or "", re.IGNORECASE)
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
 
 

@@ -18,6 +18,8 @@ from tests.app.conftest import MortalRedis
 from tests.app.web import Event, Watcher, assert_problem, events, generate, serving, wait_until
 from tests.jobs.made import CARD, frame
 
+pytestmark = pytest.mark.timeout(90)  # a stream that is not closed is kept alive for ever
+
 
 def begun(redis: Redis, job: dict[str, Any]) -> Attempt:
     attempt = Records(redis).begin(job["id"])

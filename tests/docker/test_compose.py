@@ -61,7 +61,7 @@ class Service:
 
     docker: Docker
     project: str
-    files: tuple[Path, ...]
+    files: list[Path]
     redis_port: int
     http: httpx.Client
 
@@ -145,14 +145,12 @@ def service(docker: Docker, project: str, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("compose")
     models = _models(folder / "models")
     port, redis_port = _free_ports(2)
-    override = folder / "override.yml"
-    files = (COMPOSE, override)
-    if not docker.bridges:
-        hostnet = folder / "hostnet.yml"
-        hostnet.write_text(_run(str(ENGINE), "hostnet", str(COMPOSE), seconds=60, env=docker.env).stdout)
-        files = (COMPOSE, hostnet, override)
+    files = [COMPOSE, override := folder / "override.yml"]
+    if docker.bridges:
+        redis_port = 6379  # in a network of its own
     else:
-        redis_port = 6379
+        files.insert(1, hostnet := folder / "hostnet.yml")
+        hostnet.write_text(_run(str(ENGINE), "hostnet", str(COMPOSE), seconds=60, env=docker.env).stdout)
     override.write_text(json.dumps(_override(docker, models, port, redis_port)))
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
         service = Service(docker, project, files, redis_port, http)

@@ -183,7 +183,7 @@ def test_each_row_is_the_papers_formula() -> None:
     table = samplers.ddpm(schedule, schedule.num_train_timesteps)
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
     abar = torch.cumprod(1 - betas, 0)
-    P, Q, R, S, A, B, C, D, E = table.coefficients.flip(0).unbind(1)  # by t
+    P, Q, _, _, A, B, C, D, E = table.coefficients.flip(0).unbind(1)  # by t
     alpha = 1 - betas
     torch.testing.assert_close(A + B * P, 1 / alpha.sqrt())  # what multiplies x_t
     torch.testing.assert_close(B * Q, -betas / (alpha.sqrt() * (1 - abar).sqrt()))  # and eps

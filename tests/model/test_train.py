@@ -27,7 +27,7 @@ UNET: dict[str, Any] = {
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
     "norm_num_groups": 4,
 }
-# Three steps after the second checkpoint of 12, the run's last step is one that no checkpoint falls due at.
+# Checkpoints fall due at steps 6 and 12, and the run ends with one of its own.
 SETTINGS = Training(steps=14, batch_size=16, warmup_steps=4, checkpoint_every=6, ema_decay=0.9, compile=False)
 RECIPE = Recipe(
     name="tiny",
@@ -74,14 +74,16 @@ def assert_same(run: Path, other: Path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_the_loss_falls(digits: Dataset, tmp_path: Path) -> None:
+def test_the_loss_falls(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained network's error is the noise's variance, 1; what it learns takes away the better part."""
-    learning = recipe(steps=150, warmup_steps=10, learning_rate=5e-3, checkpoint_every=1000)
+    learning = recipe(steps=100, warmup_steps=10, learning_rate=1e-2)
     learning = dataclasses.replace(learning, schedule=Schedule())
-    reports = list(Trainer(learning, digits, tmp_path / "run", device="cpu").train())
-    assert [report.step for report in reports] == list(range(1, 151))
+    trainer = Trainer(learning, digits, tmp_path / "run", device="cpu")
+    monkeypatch.setattr(trainer, "checkpoint", lambda: None)
+    reports = list(trainer.train())
+    assert [report.step for report in reports] == list(range(1, 101))
     taken = [report.loss for report in reports]
-    assert sum(taken[:3]) / 3 > 0.8
+    assert taken[0] > 0.9
     assert sum(taken[-30:]) / 30 < 0.45
 
 
@@ -119,7 +121,7 @@ def test_another_seed_gives_another_run(whole_run: Path, digits: Dataset, tmp_pa
     assert losses(tmp_path / "run") != losses(whole_run)
 
 
-@pytest.mark.parametrize("stops", [[6], [8], [7, 9], [13, 13]], ids=str)
+@pytest.mark.parametrize("stops", [[6], [7, 13]], ids=str)
 def test_an_interrupted_run_ends_the_same(stops: list[int], whole_run: Path, digits: Dataset, tmp_path: Path) -> None:
     """Stopped after some step and resumed, once or twice: on a checkpoint, after one, before the end."""
     run = tmp_path / "run"
@@ -175,9 +177,7 @@ class Killed(BaseException):
     """Stands for a signal, at a moment that a signal would be hard to aim at."""
 
 
-@pytest.mark.parametrize(
-    "moment", ["figures.loss_curve", "images.png", "checkpoint.save", "checkpoint.write_atomically"]
-)
+@pytest.mark.parametrize("moment", ["checkpoint.save", "checkpoint.write_atomically"])
 def test_killed_while_it_saves_a_run_ends_the_same(
     moment: str, whole_run: Path, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

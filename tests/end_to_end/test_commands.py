@@ -1,0 +1,105 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+
+from tests.service import Service, wait_until
+
+RECIPE = """
+[data]
+source = "digits"
+
+[unet]
+block_out_channels = [32]
+down_block_types = ["DownBlock2D"]
+up_block_types = ["UpBlock2D"]
+
+[training]
+steps = 80
+batch_size = 16
+checkpoint_every = 40
+compile = false
+"""
+
+
+def noisemill(*arguments: object, code: int = 0) -> str:
+    command = [sys.executable, "-m", "noisemill", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Path, tiny: Path, tmp_path: Path) -> None:
+    models, runs = tmp_path / "models", tmp_path / "runs"
+    shutil.copytree(tiny, models / "tiny")
+    service = Service(models, tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    service.start()
+    command = ["train", recipe, "--models", models, "--runs", runs]
+    training = subprocess.Popen([sys.executable, "-m", "noisemill", *map(str, command)])
+    wait_until(lambda: (runs / "small/metrics.jsonl").exists(), 120)
+    training.send_signal(signal.SIGINT)
+    assert training.wait(120) in (0, 130)  # it may have been done already
+    if training.returncode == 130:
+        assert "holds a run already" in noisemill(*command, code=1)
+        noisemill(*command, "--resume")
+    steps = [json.loads(line)["step"] for line in (runs / "small/metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 81))
+    assert Image.open(runs / "small/samples.png").size == (8 * 9 - 1, 8 * 9 - 1)
+    wait_until(lambda: service.http.get("/models/small").status_code == 200, 30)
+    service.finished(service.generate(model="small", steps=5, label="7"))
+    assert "exists: give --overwrite" in noisemill(*command, code=1)
+    service.close()
+
+
+def test_samples_as_an_array(tiny: Path, tmp_path: Path) -> None:
+    said = noisemill("sample", tiny, "--count", 3, "--steps", 2, "--seed", 5, "--out", tmp_path / "three.npy")
+    assert "seed 5" in said
+    array = numpy.load(tmp_path / "three.npy")
+    assert (array.dtype, array.shape) == (numpy.uint8, (3, 8, 8))
+
+
+def test_bad_arguments_say_what_is_allowed(tiny: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "x")
+    assert "1 to 1000" in noisemill("sample", tiny, "--steps", 1001, *out, code=1)
+    assert "0 to 9" in noisemill("sample", tiny, "--label", "eleven", *out, code=1)
+    assert "less than or equal to 18446744073709551615" in noisemill("sample", tiny, "--seed", 2**64, *out, code=1)
+    missing = noisemill("train", "recipes/mnist.toml", "--data-root", tmp_path, "--name", "none", code=1)
+    assert "train-images-idx3-ubyte" in missing
+    assert str(tmp_path) in missing
+
+
+def test_a_corrupt_checkpoint_is_reported_by_name_and_the_rest_is_served(tiny: Path, tmp_path: Path) -> None:
+    models, state = tmp_path / "models", tmp_path / "state"
+    state.mkdir()
+    shutil.copytree(tiny, models / "whole")
+    shutil.copytree(tiny, models / "torn")
+    weights = models / "torn/unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    (models / "empty").mkdir()
+    service = Service(models, state)
+    service.start()
+    assert [card["name"] for card in service.http.get("/models").json()["models"]] == ["whole"]
+    log = service.log.read_text()
+    assert "checkpoint torn cannot be served" in log
+    assert "checkpoint empty cannot be served" in log
+    assert "torn" in noisemill("models", "--models", models)
+    service.close()
