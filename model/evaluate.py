@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -28,8 +29,8 @@ CLASSIFIER_VERSION = 1  # part of the cache's key: raise it with every change to
 STEPS = 1200
 BATCH_SIZE = 128
 PEAK_LEARNING_RATE = 5e-3
-WIDTHS = (32, 64, 128, 256)  # of the convolutions, as many as the images have halvings to give
-SMALLEST_SIDE = 7  # of what the last convolution sees
+WIDTHS = (32, 64, 128, 256)  # of the convolutions, the last one again where images have more halvings to give
+LARGEST_SIDE = 7  # of what the last convolution sees
 
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
 CHUNK = 1024  # images looked at together
@@ -41,16 +42,15 @@ class ConvNet(nn.Module):
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for i, width in enumerate(WIDTHS):
+        for width in chain(WIDTHS, repeat(WIDTHS[-1])):
             layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             channels = width
-            if size <= SMALLEST_SIDE or i == len(WIDTHS) - 1:
+            if size <= LARGEST_SIDE:
                 break
             layers.append(nn.MaxPool2d(2))
             size //= 2
-        side = min(size, SMALLEST_SIDE)
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(side), nn.Flatten())
-        self.head = nn.Linear(channels * side * side, classes)
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(channels * size * size, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) -> logits (B, classes)."""

@@ -10,11 +10,13 @@ import threading
 import time
 import traceback
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 from redis import Redis
 from rq import Queue, SimpleWorker
+from rq.exceptions import InvalidJobOperation
 from rq.executions import Execution
 from rq.job import Job
 from rq.utils import now
@@ -52,6 +54,7 @@ class Held:
     job: Job
     execution: Execution
     record: Record
+    alone: bool = False  # it may have no neighbours
     attempt: Attempt | None = None  # none while it waits to run alone
     engine: Engine | None = None
     shown: frozenset[int] = frozenset()
@@ -59,6 +62,11 @@ class Held:
     steps_done: int = 0
     images_done: int = 0
     told: float = 0.0  # when progress was last written
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is left is that its `done` be written."""
+        return self.images_done == self.record.spec.count
 
 
 class BatchWorker(SimpleWorker):
@@ -78,7 +86,7 @@ class BatchWorker(SimpleWorker):
         self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
         self._held: dict[str, Held] = {}
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
-        self._alone: deque[Held] = deque()  # jobs that killed their workers; each runs with no neighbour
+        self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._looked = 0.0
         self._speeds: dict[str, float] = {}
 
@@ -123,7 +131,6 @@ class BatchWorker(SimpleWorker):
             self.heartbeat(EXECUTION_TTL_SECONDS + 60, pipeline=pipeline)
             for each in held:
                 each.execution.heartbeat(each.job.started_job_registry, EXECUTION_TTL_SECONDS, pipeline=pipeline)
-                each.job.heartbeat(now(), EXECUTION_TTL_SECONDS, pipeline=pipeline, xx=True)
             if self._speeds:
                 pipeline.hset(keys.SPEEDS, mapping=dict(self._speeds))
             pipeline.execute()
@@ -132,7 +139,9 @@ class BatchWorker(SimpleWorker):
 
     def _take_more(self) -> None:
         """Takes waiting jobs while there is room, unless one is to run alone."""
-        while not self._alone and all(engine.has_room for engine in self._engines.values()):
+        while not any(held.alone for held in self._held.values()) and all(
+            engine.has_room for engine in self._engines.values()
+        ):
             found = Queue.dequeue_any(self.queues, None, connection=self.connection)
             if found is None:
                 return
@@ -147,12 +156,13 @@ class BatchWorker(SimpleWorker):
         if job.id in self._held:  # after an outage RQ may have thought it abandoned
             self._forget(self._held[job.id])
         if record is None or record.status.ended:
-            self._abandon(job, execution)
+            self._leave(job, execution)
             return
-        held = Held(job, execution, record)
+        crashes = record.crashes + (record.status is Status.RUNNING)
+        held = Held(job, execution, record, alone=crashes >= CRASHES_BEFORE_ALONE)
         with self._held_lock:
             self._held[job.id] = held
-        if record.crashes + (record.status is Status.RUNNING) >= CRASHES_BEFORE_ALONE:
+        if held.alone:
             self._alone.append(held)
         else:
             self._begin(held)
@@ -167,7 +177,7 @@ class BatchWorker(SimpleWorker):
         held.attempt = self._records.begin(held.job.id)
         if held.attempt is None:
             self._forget(held)
-            self._abandon(held.job, held.execution)
+            self._leave(held.job, held.execution)
             return
         spec = held.record.spec
         model = self._catalog.get(spec.model)
@@ -217,7 +227,7 @@ class BatchWorker(SimpleWorker):
         if step.last or time.monotonic() - held.told > PROGRESS_SECONDS:
             self._publisher.progress(attempt, held.steps_done)
             held.told = time.monotonic()
-        if held.images_done == spec.count:
+        if held.complete:
             self._publisher.finish(attempt, Done(images=spec.count, seconds=time.monotonic() - held.began))
 
     def _measure(self, steps: list[Step], seconds: float) -> None:
@@ -234,13 +244,17 @@ class BatchWorker(SimpleWorker):
 
     def _after_error(self, engine: Engine, text: str) -> None:
         """A step failed: the job that was alone in it fails; several run again, each alone, to find which it was."""
-        inside = [held for held in self._held.values() if held.engine is engine]
+        inside = [held for held in self._held.values() if held.engine is engine and not held.complete]
         for held in inside:
             engine.remove(held.job.id)
             held.engine, held.steps_done, held.images_done = None, 0, 0
         if len(inside) == 1:
             self._fail(inside[0], text.strip().splitlines()[-1])
         else:
+            for held in inside:
+                assert held.attempt is not None
+                self._records.put_back(held.attempt)  # no worker died
+                held.attempt, held.alone = None, True
             self._alone.extend(inside)
         log.error("step failed", jobs=[held.job.id for held in inside], error=text)
 
@@ -252,9 +266,7 @@ class BatchWorker(SimpleWorker):
             held = self._current(self._publisher.ended.get())
             if held is not None:
                 self._forget(held)
-                held.job.ended_at = now()
-                self.execution = held.execution
-                self.handle_job_success(held.job, self.queues[0], held.job.started_job_registry)
+                self._leave(held.job, held.execution)
 
     def _drop_lost(self) -> None:
         """Lets go of jobs that were canceled, or that another attempt has taken."""
@@ -269,23 +281,34 @@ class BatchWorker(SimpleWorker):
             held = self._current(attempt)
             if held is not None:
                 self._forget(held)
-                self._abandon(held.job, held.execution)
+                self._leave(held.job, held.execution)
 
     def _fail(self, held: Held, reason: str) -> None:
         self._records.fail(held.job.id, reason, held.attempt)
         self._forget(held)
-        held.job.ended_at, held.job.retries_left = now(), 0
-        self.execution = held.execution
-        self.handle_job_failure(held.job, self.queues[0], exc_string=reason)
+        self._leave(held.job, held.execution)
         log.error("job failed", job=held.job.id, reason=reason)
 
-    def _abandon(self, job: Job, execution: Execution) -> None:
-        """Leaves a job that is no longer ours: canceled, or held by another attempt."""
+    def _leave(self, job: Job, execution: Execution) -> None:
+        """Lets go of a job. RQ is told how it ended; where it has not, another attempt holds it."""
         record = self._records.get(job.id)
-        with self.connection.pipeline() as pipeline:
-            execution.delete(job=job, pipeline=pipeline)
-            pipeline.execute()
-        if (record is None or record.status is Status.CANCELED) and not job.is_canceled:
+        job.ended_at, self.execution = now(), execution
+        if record is not None and record.status is Status.FINISHED:
+            self.handle_job_success(job, self.queues[0], job.started_job_registry)
+        elif record is not None and record.status is Status.FAILED:
+            job.retries_left = 0
+            self.handle_job_failure(job, self.queues[0], exc_string=record.error or "")
+        else:
+            with self.connection.pipeline() as pipeline:
+                execution.delete(job=job, pipeline=pipeline)
+                pipeline.execute()
+            if record is None or record.status is Status.CANCELED:
+                self._cancel(job)
+
+    def _cancel(self, job: Job) -> None:
+        # RQ would look up every execution that the job has had, and stumble over that of a worker that died.
+        self.connection.delete(job.execution_registry.key)
+        with suppress(InvalidJobOperation):  # canceled there already, or removed
             job.cancel()
 
     def _put_back_all(self) -> None:
@@ -300,6 +323,8 @@ class BatchWorker(SimpleWorker):
                     self.queues[0].enqueue_job(held.job, pipeline=pipeline, at_front=True)
                     pipeline.execute()
                 log.info("job put back", job=held.job.id)
+            else:
+                self._leave(held.job, held.execution)
 
     def _current(self, attempt: Attempt) -> Held | None:
         held = self._held.get(attempt.job_id)

@@ -105,6 +105,7 @@ def _card(name: str, loaded: Checkpoint, build: str, max_count: int) -> ModelCar
 
 def _signature(path: Path) -> tuple[int, ...]:
     """Changes whenever a file of the checkpoint does; a file that is not there counts as nothing."""
-    files = (path / name for name in (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG))
+    names = (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG, checkpoint.SCHEDULER_CONFIG)
+    files = (path / name for name in names)
     stats = [file.stat() for file in files if file.exists()]
     return tuple(value for stat in stats for value in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

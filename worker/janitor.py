@@ -24,4 +24,11 @@ class Janitor:
                 self._records.fail(record.id, "its job was removed from the queue: ask again")
             elif job.get_status(refresh=False) in GIVEN_UP:
                 self._records.fail(record.id, f"given up after {record.attempt} attempts: its worker died each time")
-        self._store.sweep(keep_seconds=self._keep_seconds, max_bytes=self._max_bytes)
+        self._forget(self._store.sweep(keep_seconds=self._keep_seconds, max_bytes=self._max_bytes))
+
+    def _forget(self, job_ids: list[str]) -> None:
+        """RQ never forgets a canceled job by itself."""
+        for job in Job.fetch_many(job_ids, self._redis):
+            if job is not None:
+                self._redis.delete(job.execution_registry.key)  # RQ stumbles over those of workers that died
+                job.delete()

@@ -18,6 +18,7 @@ from worker.engine import Step
 
 log = structlog.get_logger()
 
+ENVELOPE_BYTES = 200  # of a frame around its images: the names of its fields, and their numbers
 BACKLOG = 1000  # writes that may wait; then the engine does, since Redis is slower than it
 
 
@@ -100,10 +101,10 @@ class Publisher:
 def _frame(attempt: Attempt, step: Step, pixels: Tensor) -> Frame:
     """As many of the images as fit one event; where not even one does, that one at half its size, and so on."""
     encoded: list[str] = []
-    room = FRAME_BYTES
+    room = FRAME_BYTES - ENVELOPE_BYTES
     for image in pixels:
         text = base64.b64encode(images.png(image)).decode()
-        room -= len(text)
+        room -= len(text) + len('"",')
         if room < 0:
             break
         encoded.append(text)

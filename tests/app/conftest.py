@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 from redis import Redis
 
 from jobs import models
-from serve import redis_server
 from tests.app.web import serving
-from tests.conftest import wait_for_redis
 from tests.jobs.made import CARD
+from tests.jobs.mortal import MortalRedis
 
 
 @pytest.fixture(scope="session")
@@ -31,25 +29,7 @@ def http(app_url: str, redis: Redis) -> Iterator[httpx.Client]:
         yield client
 
 
-class MortalRedis:
-    """A server that can be killed and started again on what it had written."""
-
-    def __init__(self, state: Path) -> None:
-        self.url = f"unix://{redis_server.socket_path(state)}"
-        self._state = state
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(redis_server.command(self._state))
-        wait_for_redis(self.url)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
-
-
 @pytest.fixture
 def mortal_redis(tmp_path: Path) -> Iterator[MortalRedis]:
-    server = MortalRedis(tmp_path)
-    yield server
-    server.kill()
+    with MortalRedis(tmp_path) as server:
+        yield server

@@ -13,9 +13,9 @@ from redis import Redis
 from jobs import keys, models
 from jobs.records import Records
 from jobs.schema import Done
-from tests.app.conftest import MortalRedis
 from tests.app.web import assert_problem, generate, serving
 from tests.jobs.made import CARD, card, queued, running
+from tests.jobs.mortal import MortalRedis
 
 # Health
 

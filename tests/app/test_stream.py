@@ -14,9 +14,9 @@ from jobs import keys, models
 from jobs.events import PAGE
 from jobs.records import Attempt, Records
 from jobs.schema import Done
-from tests.app.conftest import MortalRedis
 from tests.app.web import Event, Watcher, assert_problem, events, generate, serving, wait_until
 from tests.jobs.made import CARD, frame
+from tests.jobs.mortal import MortalRedis
 
 pytestmark = pytest.mark.timeout(90)  # a stream that is not closed is kept alive for ever
 

@@ -158,8 +158,8 @@ def service(docker: Docker, project: str, tmp_path_factory: pytest.TempPathFacto
             service.compose("up", "-d", "--no-build")
             _wait("ready", service.ready)
             yield service
-            print(service.compose("logs", "--tail", "100"))  # shown where a test failed
         finally:
+            print(service.compose("logs", "--tail", "100"))  # shown where a test failed
             service.compose("down", "-v", "--remove-orphans")
     for what in (("ps", "-a"), ("volume", "ls"), ("network", "ls")):
         left = docker(*what, "-q", "--filter", f"label=com.docker.compose.project={project}")

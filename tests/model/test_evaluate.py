@@ -137,7 +137,7 @@ def test_the_seed_is_all_that_decides(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("size", [1, 5, 8, 28, 32, 64, 100])
+@pytest.mark.parametrize("size", [1, 5, 8, 28, 32, 64, 100, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_size_has_a_network(size: int, channels: int) -> None:
     network = evaluate.ConvNet(channels, size, classes=4).eval()

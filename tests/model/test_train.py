@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ RECIPE = Recipe(
 
 def recipe(**training: Any) -> Recipe:
     return dataclasses.replace(RECIPE, training=dataclasses.replace(SETTINGS, **training))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_samples() -> Iterator[None]:
+    """The grid of samples is part of every checkpoint and of nothing that is compared here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.train.SAMPLE_STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,214 @@
+"""Checkpoints come, change and go while the worker runs; what cannot be served is named, and the rest is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import structlog
+import torch
+from structlog.typing import EventDict
+
+from model import checkpoint
+from model.samplers import SAMPLERS
+from worker.catalog import Catalog, load_model
+
+
+@pytest.fixture
+def folder(tiny: Path, tmp_path: Path) -> Path:
+    """A folder of models with one good one, called `good`."""
+    shutil.copytree(tiny, tmp_path / "good")
+    return tmp_path
+
+
+@pytest.fixture
+def catalog(folder: Path) -> Catalog:
+    return Catalog(folder, device=torch.device("cpu"), max_rows=8, max_count=50)
+
+
+def names(catalog: Catalog) -> list[str]:
+    return [card.name for card in catalog.cards]
+
+
+def scanned(catalog: Catalog) -> tuple[list[str], list[EventDict]]:
+    """What is gone, and what was said."""
+    with structlog.testing.capture_logs() as said:
+        return catalog.scan(), said
+
+
+def refused(catalog: Catalog) -> dict[str, str]:
+    return {entry["model"]: entry["reason"] for entry in scanned(catalog)[1] if entry["log_level"] == "error"}
+
+
+def change_weights(path: Path) -> None:
+    """Another network of the same shape, saved as training does."""
+    loaded = checkpoint.load(path)
+    with torch.no_grad():
+        loaded.unet.conv_in.weight.mul_(1.5)
+    checkpoint.save(path, loaded.unet, loaded.schedule, loaded.card)
+
+
+def test_a_card_says_what_the_checkpoint_is(catalog: Catalog, folder: Path) -> None:
+    catalog.scan()
+    [card] = catalog.cards
+    assert (card.name, card.digest) == ("good", checkpoint.read_card(folder / "good").digest)
+    assert (card.image_size, card.channels, card.num_train_timesteps) == (8, 1, 1000)
+    assert (card.classes, card.null_class) == (list("0123456789"), 10)
+    assert (card.samplers, card.max_count) == (list(SAMPLERS), 50)
+    assert card.data == {"source": "digits"}
+    model = catalog.get("good")
+    assert model is not None
+    assert model.shape == (1, 8, 8)
+    assert model.card.build == model.network.build
+
+
+def test_a_model_that_is_not_there_is_none(catalog: Catalog) -> None:
+    catalog.scan()
+    assert catalog.get("other") is None
+
+
+def edit(name: str, **values: object) -> Callable[[Path], None]:
+    """Changes values in one of a checkpoint's JSON files."""
+
+    def run(path: Path) -> None:
+        (path / name).write_text(json.dumps(json.loads((path / name).read_text()) | values))
+
+    return run
+
+
+def cut(path: Path) -> None:
+    weights = path / checkpoint.WEIGHTS
+    os.truncate(weights, weights.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    """One bit of the weights."""
+    data = bytearray((path / checkpoint.WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (path / checkpoint.WEIGHTS).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (cut, ""),
+        (flip, "digest"),
+        (lambda path: (path / checkpoint.WEIGHTS).write_bytes(b""), ""),
+        (lambda path: (path / checkpoint.WEIGHTS).unlink(), "No such file"),
+        (lambda path: (path / checkpoint.CARD).unlink(), "No such file"),
+        (lambda path: (path / checkpoint.SCHEDULER_CONFIG).unlink(), "No such file"),
+        (lambda path: (path / checkpoint.UNET_CONFIG).write_text("{"), ""),
+        (lambda path: (path / checkpoint.CARD).write_text("[]"), ""),
+        (lambda path: (path / checkpoint.CARD).write_bytes(b"\xff"), ""),
+        (edit(checkpoint.UNET_CONFIG, act_fn="relu"), "act_fn='relu'"),
+        (edit(checkpoint.UNET_CONFIG, block_out_channels=[32, 96]), ""),
+        (edit(checkpoint.UNET_CONFIG, block_out_channels=None), ""),
+        (edit(checkpoint.SCHEDULER_CONFIG, thresholding=True), "thresholding=True"),
+        (edit(checkpoint.SCHEDULER_CONFIG, beta_schedule="unheard of"), "unheard of"),
+        (edit(checkpoint.CARD, classes=7), ""),
+        (edit(checkpoint.CARD, colour="blue"), "colour"),
+    ],
+)
+def test_what_cannot_be_served_is_named_with_its_reason_and_the_others_are_served(
+    catalog: Catalog, folder: Path, harm: Callable[[Path], None], reason: str
+) -> None:
+    shutil.copytree(folder / "good", folder / "bad")
+    harm(folder / "bad")
+    why = refused(catalog)
+    assert list(why) == ["bad"]
+    assert "bad" in why["bad"]
+    assert reason in why["bad"]
+    assert names(catalog) == ["good"]
+    assert catalog.get("bad") is None
+    assert refused(catalog) == {}, "said once, until it changes"
+
+
+@pytest.mark.parametrize("late", [checkpoint.CARD, checkpoint.SCHEDULER_CONFIG, checkpoint.UNET_CONFIG, checkpoint.WEIGHTS])
+def test_a_copy_in_progress_is_served_once_it_is_whole(catalog: Catalog, folder: Path, late: str) -> None:
+    shutil.copytree(folder / "good", folder / "copy")
+    (folder / "copy" / late).rename(folder / "kept aside")
+    assert list(refused(catalog)) == ["copy"]
+    (folder / "kept aside").rename(folder / "copy" / late)
+    assert scanned(catalog)[0] == []
+    assert names(catalog) == ["copy", "good"]
+
+
+def test_a_new_model_appears_at_the_next_scan(catalog: Catalog, folder: Path) -> None:
+    catalog.scan()
+    shutil.copytree(folder / "good", folder / "another")
+    assert names(catalog) == ["good"]
+    catalog.scan()
+    assert names(catalog) == ["another", "good"]
+
+
+def test_what_has_not_changed_is_not_read_again(catalog: Catalog) -> None:
+    catalog.scan()
+    before = catalog.get("good")
+    assert scanned(catalog) == ([], [])
+    assert catalog.get("good") is before
+
+
+def test_a_replaced_model_gets_its_new_digest_and_whoever_holds_the_old_one_keeps_it(
+    catalog: Catalog, folder: Path
+) -> None:
+    catalog.scan()
+    old = catalog.get("good")
+    assert old is not None
+    change_weights(folder / "good")
+    catalog.scan()
+    new = catalog.get("good")
+    assert new is not None
+    assert new.card.digest == checkpoint.read_card(folder / "good").digest != old.card.digest
+    assert not torch.equal(old.checkpoint.unet.conv_in.weight, new.checkpoint.unet.conv_in.weight)
+
+
+def test_a_new_evaluation_is_shown_on_the_card_and_the_digest_stays(catalog: Catalog, folder: Path) -> None:
+    catalog.scan()
+    [before] = catalog.cards
+    edit(checkpoint.CARD, metrics={"recognised": 0.99})(folder / "good")
+    catalog.scan()
+    [after] = catalog.cards
+    assert after.metrics == {"recognised": 0.99}
+    assert after.digest == before.digest
+
+
+def test_a_model_that_is_spoilt_while_it_is_served_goes_on_as_it_was(catalog: Catalog, folder: Path) -> None:
+    catalog.scan()
+    served = catalog.get("good")
+    cut(folder / "good")
+    assert list(refused(catalog)) == ["good"]
+    assert catalog.get("good") is served
+
+
+def test_a_removed_model_is_named_and_no_longer_served(catalog: Catalog, folder: Path) -> None:
+    shutil.copytree(folder / "good", folder / "other")
+    catalog.scan()
+    shutil.rmtree(folder / "good")
+    assert scanned(catalog)[0] == ["good"]
+    assert names(catalog) == ["other"]
+    assert scanned(catalog)[0] == []
+
+
+def test_what_training_has_not_finished_writing_is_not_looked_at(catalog: Catalog, folder: Path) -> None:
+    for hidden in (".good.new-17", ".good.old-17"):
+        shutil.copytree(folder / "good", folder / hidden)
+        cut(folder / hidden)
+    (folder / "notes.txt").write_text("not a model")
+    assert refused(catalog) == {}
+    assert names(catalog) == ["good"]
+
+
+def test_an_empty_folder_and_one_that_is_not_there_hold_no_models(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        empty = Catalog(path, device=torch.device("cpu"), max_rows=8, max_count=50)
+        assert empty.scan() == []
+        assert empty.cards == []
+
+
+def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:
+    catalog.scan()
+    assert load_model(folder / "good", torch.device("cpu"), max_rows=8, max_count=50).card == catalog.cards[0]

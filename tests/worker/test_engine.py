@@ -1,0 +1,260 @@
+"""Law 2: a picture is a function of its request, whoever shares the batch. Law 4: the batch never waits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from jobs.schema import JobSpec
+from model import samplers
+from model.samplers import SAMPLERS
+from tests.jobs.made import spec
+from worker.catalog import Model
+from worker.engine import Engine, Step, Task
+
+NULL = 10  # the tiny network's null class
+
+quick = settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn, max_count: int = 5) -> JobSpec:
+    """Anything that may be asked of the tiny network, in few steps."""
+    count = draw(st.integers(1, max_count))
+    return asked(
+        count=count,
+        first_index=draw(st.sampled_from([0, 3, 2**32 - 6])),
+        seed=draw(st.sampled_from([0, 7, 2**63, 2**64 - 1])),
+        steps=draw(st.integers(1, 5)),
+        sampler=draw(st.sampled_from(sorted(SAMPLERS))),
+        labels=draw(st.lists(st.integers(0, NULL), min_size=count, max_size=count)),
+        guidance_scale=draw(st.sampled_from([0.0, 1.0, 2.5])),
+    )
+
+
+def asked(**fields: Any) -> JobSpec:
+    count = fields.get("count", 1)
+    return spec(**({"count": count, "labels": [3] * count, "null_class": NULL, "steps": 3} | fields))
+
+
+def task(key: str, of: JobSpec, model: Model) -> Task:
+    return Task.of(key, of, model.checkpoint.schedule)
+
+
+def engine(model: Model, slots: int) -> Engine:
+    return Engine(model.network, model.shape, slots)
+
+
+def run(model: Model, slots: int, jobs: list[tuple[int, JobSpec]]) -> dict[str, Tensor]:
+    """The images of each job, which arrive before the numbered step; by their place in the list."""
+    running, images = engine(model, slots), defaultdict[str, dict[int, Tensor]](dict)
+    for now in numbers():
+        for number, (arrival, each) in enumerate(jobs):
+            if arrival == now:
+                running.add(task(str(number), each, model))
+        for step in running.step():
+            if step.last:
+                images[step.task.key] |= {step.first + i: x0 for i, x0 in enumerate(step.x0)}
+        if running.idle and now >= max(arrival for arrival, _ in jobs):
+            break
+    for number, (_, each) in enumerate(jobs):
+        assert sorted(images[str(number)]) == list(range(each.count)), "every image once"
+    return {key: torch.stack([image for _, image in sorted(found.items())]) for key, found in images.items()}
+
+
+def alone(model: Model, each: JobSpec) -> Tensor:
+    return run(model, 64, [(0, each)])["0"]
+
+
+# Law 2
+
+
+@quick
+@given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
+def test_strangers_order_arrival_and_slots_change_no_bit(
+    model: Model, data: st.DataObject, mine: JobSpec, slots: int
+) -> None:
+    strangers = data.draw(st.lists(st.tuples(st.integers(0, 6), specs()), max_size=4))
+    arrival, place = data.draw(st.integers(0, 4)), data.draw(st.integers(0, len(strangers)))
+    jobs = [*strangers[:place], (arrival, mine), *strangers[place:]]
+    assert torch.equal(run(model, slots, jobs)[str(place)], alone(model, mine))
+
+
+@quick
+@given(mine=specs(), data=st.data())
+def test_an_image_asked_for_alone_is_that_image(model: Model, mine: JobSpec, data: st.DataObject) -> None:
+    assert mine.labels is not None
+    k = data.draw(st.integers(0, mine.count - 1))
+    only = mine.model_copy(update={"count": 1, "first_index": mine.first_index + k, "labels": mine.labels[k : k + 1]})
+    assert torch.equal(alone(model, only)[0], alone(model, mine)[k])
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_the_engine_is_the_plain_loop(model: Model, sampler: str) -> None:
+    """Algorithm 2 as model.samplers has it, at the same precision, step by step."""
+    mine = asked(count=6, labels=[0, 9, NULL, 5, 5, 1], steps=6, seed=2**64 - 1, guidance_scale=1.0, sampler=sampler)
+    unet, table = model.checkpoint.unet, samplers.table(sampler, model.checkpoint.schedule, mine.steps)
+    expected = list(samplers.sample(unet, table, seed=mine.seed, count=6, labels=torch.tensor(mine.labels)))
+    running = engine(model, 8)
+    running.add(task("mine", mine, model))
+    for row, x0 in enumerate(expected):
+        [step] = running.step()
+        assert (step.row, step.timestep) == (row + 1, int(table.timesteps[row]))
+        assert torch.equal(step.x0, x0)
+    assert step.last
+    assert running.idle
+
+
+def test_what_shapes_a_picture_changes_it(model: Model) -> None:
+    """So that equality above is not that of constants."""
+    mine = asked(seed=1, steps=4, guidance_scale=2.0)
+    others: list[dict[str, Any]] = [
+        {"seed": 2},
+        {"first_index": 1},
+        {"labels": [4]},
+        {"steps": 5},
+        {"guidance_scale": 1.0},
+        {"sampler": "ddpm_beta"},
+    ]
+    pictures = [alone(model, mine.model_copy(update=change)) for change in [{}, *others]]
+    for i, one in enumerate(pictures):
+        assert not any(torch.equal(one, other) for other in pictures[:i])
+
+
+def test_count_and_frames_change_nothing(model: Model) -> None:
+    few, many = asked(count=2, frames=0), asked(count=5, frames=3)
+    assert torch.equal(alone(model, few), alone(model, many)[:2])
+
+
+# Law 4
+
+
+def steps_of(steps: list[Step]) -> dict[str, list[int]]:
+    """How many images of each task moved, wave by wave."""
+    moved = defaultdict[str, list[int]](list)
+    for step in steps:
+        moved[step.task.key].append(len(step.x0))
+    return dict(moved)
+
+
+def test_a_small_job_does_not_wait_for_a_large_one(exact: Model) -> None:
+    running = engine(exact, 8)
+    running.add(task("large", asked(count=100, steps=5), exact))
+    assert steps_of(running.step()) == {"large": [8]}
+    running.add(task("small", asked(count=1), exact))
+    assert running.has_room is False, "it waits until the next step, and no other job is taken before"
+    assert steps_of(running.step()) == {"large": [8], "small": [1]}
+
+
+def test_newcomers_share_what_is_free(exact: Model) -> None:
+    running = engine(exact, 8)
+    for key in "abcd":
+        running.add(task(key, asked(count=100), exact))
+    assert steps_of(running.step()) == {"a": [2], "b": [2], "c": [2], "d": [2]}
+
+
+def test_a_job_that_fits_enters_whole(exact: Model) -> None:
+    running = engine(exact, 8)
+    running.add(task("fits", asked(count=8), exact))
+    assert steps_of(running.step()) == {"fits": [8]}
+
+
+def test_rows_that_leave_make_room_at_the_next_step(exact: Model) -> None:
+    running = engine(exact, 4)
+    running.add(task("short", asked(count=4, steps=1), exact))
+    running.add(task("next", asked(count=4, steps=1), exact))
+    assert steps_of(running.step()) == {"short": [2], "next": [2]}
+    assert steps_of(running.step()) == {"short": [2], "next": [2]}
+    assert running.idle
+
+
+def test_the_reserve_is_for_jobs_that_hold_no_row(exact: Model) -> None:
+    running = engine(exact, 8)
+    running.add(task("large", asked(count=100, steps=50), exact))
+    for _ in range(3):
+        running.step()
+        assert running.rows == 8
+    assert running.has_room
+    running.add(task("a", asked(count=2, steps=50), exact))
+    running.step()
+    assert running.rows == 8 + running.reserve
+    assert not running.has_room, "another would have to wait here, where no other worker can take it"
+
+
+def test_an_empty_engine_has_room_and_nothing_to_do(exact: Model) -> None:
+    running = engine(exact, 1)
+    assert running.idle
+    assert running.has_room
+    assert running.step() == []
+
+
+@settings(quick, max_examples=10)
+@given(slots=st.integers(1, 6), jobs=st.lists(st.tuples(st.integers(0, 5), specs(max_count=7)), min_size=1, max_size=4))
+def test_everything_ends_within_its_rows_and_no_newcomer_waits_while_there_is_room(
+    exact: Model, slots: int, jobs: list[tuple[int, JobSpec]]
+) -> None:
+    running, left, known = engine(exact, slots), sum(each.count for _, each in jobs), set[str]()
+    for now in range(1000):
+        had_room = running.has_room
+        arrived = [(str(i), each) for i, (arrival, each) in enumerate(jobs) if arrival == now]
+        for key, each in arrived:
+            running.add(task(key, each, exact))
+        steps = running.step()
+        if had_room and len(arrived) == 1:
+            assert arrived[0][0] in {step.task.key for step in steps}, "it was taken because it would enter"
+        known |= {step.task.key for step in steps}
+        assert sum(len(step.x0) for step in steps) <= slots + running.reserve
+        left -= sum(len(step.x0) for step in steps if step.last)
+        if left == 0:
+            break
+    assert running.idle
+    assert known == {str(i) for i in range(len(jobs))}
+
+
+# Removed
+
+
+def test_a_removed_job_is_gone_at_once_and_the_others_stay(exact: Model) -> None:
+    mine = asked(count=3, steps=4, seed=5)
+    running = engine(exact, 4)
+    running.add(task("mine", mine, exact))
+    running.add(task("other", asked(count=50, steps=50), exact))
+    first = steps_of(running.step())
+    assert set(first) == {"mine", "other"}
+    running.remove("other")
+    running.remove("never there")
+    found: dict[int, Tensor] = {}
+    while not running.idle:
+        for step in running.step():
+            assert step.task.key == "mine"
+            if step.last:
+                found |= {step.first + i: x0 for i, x0 in enumerate(step.x0)}
+    assert torch.equal(torch.stack([found[i] for i in range(3)]), alone(exact, mine))
+
+
+def test_a_removed_job_may_come_back(exact: Model) -> None:
+    running = engine(exact, 4)
+    running.add(task("mine", asked(count=2), exact))
+    running.step()
+    running.remove("mine")
+    assert running.idle
+    running.add(task("mine", asked(count=2), exact))
+    assert steps_of(running.step()) == {"mine": [2]}
+
+
+@pytest.mark.parametrize("wrong", [{"sampler": "euler"}, {"steps": 0}, {"steps": 1001}])
+def test_what_cannot_be_run_is_refused_before_it_enters(exact: Model, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"sampler|steps"):
+        task("mine", asked(**wrong), exact)

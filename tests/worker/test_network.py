@@ -1,0 +1,65 @@
+"""The network as it is run: guided as the paper says, and blind to how many are asked about at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worker.conftest import load
+from worker.catalog import Model
+
+NULL = 10
+
+
+def rows(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    x = torch.randn(count, 1, 8, 8, generator=generator)
+    t = torch.randint(0, 1000, (count,), generator=generator)
+    return x, t, torch.randint(0, NULL + 1, (count,), generator=generator)
+
+
+def test_without_guidance_it_is_the_network(model: Model) -> None:
+    x, t, labels = rows(6)
+    with torch.no_grad():
+        expected = model.checkpoint.unet(x, t, labels).float()
+    assert torch.equal(model.network(x, t, labels, torch.ones(6)), expected)
+
+
+def test_guidance_is_from_the_null_class_towards_the_label(model: Model) -> None:
+    """Ho & Salimans 2022, eq. 6, row by row with its own scale."""
+    x, t, labels = rows(6)
+    scale = torch.tensor([1.0, 2.0, 0.0, 1.0, 7.5, 1.5])
+    with torch.no_grad():
+        conditional = model.checkpoint.unet(x, t, labels).float()
+        free = model.checkpoint.unet(x, t, torch.full_like(labels, NULL)).float()
+    w = scale[:, None, None, None]
+    expected = torch.where(w == 1, conditional, free + w * (conditional - free))
+    assert torch.equal(model.network(x, t, labels, scale), expected)
+    assert not torch.equal(expected, conditional)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 16, 33])
+def test_a_row_is_the_same_at_every_size_of_batch(model: Model, count: int) -> None:
+    x, t, labels = rows(40)
+    scale = torch.tensor([1.0, 3.0] * 20)
+    whole = model.network(x, t, labels, scale)
+    assert torch.equal(model.network(x[:count], t[:count], labels[:count], scale[:count]), whole[:count])
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 5, 8])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_batch_that_is_cut_is_the_same(tiny: Path, bf16: bool, max_rows: int) -> None:
+    x, t, labels = rows(9)
+    scale = torch.tensor([1.0, 3.0, 2.0] * 3)
+    cut, whole = (load(tiny, bf16=bf16, max_rows=most).network for most in (max_rows, 80))
+    assert torch.equal(cut(x, t, labels, scale), whole(x, t, labels, scale))
+
+
+def test_the_build_says_what_computes(tiny: Path) -> None:
+    exact, fast = load(tiny, bf16=False).network, load(tiny, bf16=True).network
+    assert exact.build != fast.build
+    for word in (torch.__version__, "cpu", "float32", "eager"):
+        assert word in exact.build

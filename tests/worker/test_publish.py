@@ -1,0 +1,152 @@
+"""Frames: which steps are shown, how much of them, and that no event is larger than a client must expect."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from redis import Redis
+from redis.exceptions import RedisError
+from torch import Tensor
+
+from jobs import events, keys
+from jobs.records import Attempt, Records
+from jobs.schema import FRAME_BYTES, SHOWN_IMAGES, Done, Frame
+from jobs.store import RedisStore
+from model.images import from_uint8
+from model.schedule import Schedule
+from tests.jobs.made import running, spec
+from worker.engine import Step, Task
+from worker.publish import Publisher, shown_rows
+
+
+@given(st.integers(1, 1000).flatmap(lambda steps: st.tuples(st.just(steps), st.integers(1, min(steps, 100)))))
+def test_as_many_rows_are_shown_as_were_asked_for_evenly_and_the_last(asked: tuple[int, int]) -> None:
+    steps, frames = asked
+    shown = sorted(shown_rows(steps, frames))
+    assert len(shown) == frames
+    assert shown[-1] == steps
+    gaps = [after - before for before, after in zip([0, *shown], shown, strict=False)]
+    assert max(gaps) - min(gaps) <= 2
+    assert min(gaps) >= 1
+
+
+def test_no_frames_are_none() -> None:
+    assert shown_rows(1000, 0) == frozenset()
+
+
+def test_all_frames_are_every_row() -> None:
+    assert shown_rows(7, 7) == frozenset(range(1, 8))
+
+
+def step(pixels: Tensor, first: int = 0) -> Step:
+    """A last step that looks like these pixels, uint8 (B, C, H, W)."""
+    count = first + len(pixels)
+    task = Task.of("job", spec(count=count, labels=None, steps=2), Schedule())
+    return Step(task, first, row=2, timestep=499, x0=from_uint8(pixels))
+
+
+def noise(count: int, channels: int, height: int, width: int) -> Tensor:
+    """Pixels that no encoder makes smaller."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
+
+
+def published(redis: Redis, of: Step) -> Frame | None:
+    """The frame as it lies in the stream, whose size is looked at."""
+    attempt = running(redis)
+    publisher = Publisher(Records(redis))
+    publisher.frame(attempt, of)
+    publisher.flush()
+    publisher.check()
+    for _, fields in redis.xrange(keys.events(attempt.job_id)):
+        assert len(fields[b"data"]) < FRAME_BYTES
+    found = events.frames(redis, attempt.job_id)
+    return found[0] if found else None
+
+
+def decoded(image: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(image)))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_small_images_are_shown_pixel_by_pixel(redis: Redis, channels: int, mode: str) -> None:
+    pixels = noise(5, channels, 8, 12)
+    frame = published(redis, step(pixels, first=3))
+    assert frame is not None
+    assert (frame.first, frame.step, frame.steps, frame.timestep) == (3, 2, 2, 499)
+    for image, expected in zip(map(decoded, frame.images), pixels, strict=True):
+        assert (image.mode, image.size) == (mode, (12, 8))
+        assert image.tobytes() == expected.permute(1, 2, 0).contiguous().numpy().tobytes()
+
+
+def test_only_the_jobs_first_images_are_shown(redis: Redis) -> None:
+    across = published(redis, step(noise(10, 1, 8, 8), first=SHOWN_IMAGES - 4))
+    assert across is not None
+    assert len(across.images) == 4
+    assert published(redis, step(noise(10, 1, 8, 8), first=SHOWN_IMAGES)) is None
+
+
+@pytest.mark.parametrize("size", [28, 54, 55, 56, 64, 128])
+def test_larger_images_are_shown_fewer(redis: Redis, size: int) -> None:
+    frame = published(redis, step(noise(64, 1, size, size)))
+    assert frame is not None
+    assert 1 <= len(frame.images) <= 64
+    assert {decoded(image).size for image in frame.images} == {(size, size)}
+    used = sum(map(len, frame.images))
+    assert len(frame.images) == 64 or used + 1.1 * used / len(frame.images) > FRAME_BYTES, "as many as fit"
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 59), (60, 49)])
+def test_what_fits_but_for_the_words_around_it_does_not_fit(redis: Redis, height: int, width: int) -> None:
+    """64 images of this size come within 300 bytes of the limit."""
+    frame = published(redis, step(noise(64, 1, height, width)))
+    assert frame is not None
+    assert FRAME_BYTES * 0.95 < sum(map(len, frame.images)) < FRAME_BYTES
+
+
+@pytest.mark.parametrize(("channels", "size", "smaller"), [(1, 512, 2), (3, 256, 2), (3, 512, 2), (3, 1024, 4)])
+def test_one_image_that_does_not_fit_is_shown_smaller(redis: Redis, channels: int, size: int, smaller: int) -> None:
+    pixels = noise(4, channels, size, size)
+    frame = published(redis, step(pixels))
+    assert frame is not None
+    [image] = map(decoded, frame.images)
+    assert image.size == (size // smaller, size // smaller)
+    blocks = pixels[0].float().unfold(1, smaller, smaller).unfold(2, smaller, smaller).mean(dim=(3, 4))
+    seen = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(*image.size, channels).permute(2, 0, 1)
+    assert (seen.float() - blocks).abs().max() <= math.log2(smaller), "the mean of each block, rounded at each halving"
+
+
+def test_what_is_written_for_a_lost_attempt_names_it(redis: Redis) -> None:
+    lost, held = running(redis), running(redis)
+    records = Records(redis)
+    records.cancel(lost.job_id)
+    publisher = Publisher(records)
+    for attempt in (lost, held):
+        publisher.images(attempt, spec(count=4), step(noise(4, 1, 8, 8)))
+        publisher.finish(attempt, Done(images=4, seconds=1.0))
+    publisher.flush()
+    assert {publisher.lost.get() for _ in range(publisher.lost.qsize())} == {lost}
+    assert [publisher.ended.get() for _ in range(publisher.ended.qsize())] == [held]
+    assert RedisStore(redis).get_all(lost.job_id) == {}
+    assert sorted(RedisStore(redis).get_all(held.job_id)) == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_written_is_raised_and_nothing_is_written_after_it(redis: Redis) -> None:
+    """A write that was skipped must not be followed by `done`."""
+    attempt: Attempt = running(redis)
+    publisher = Publisher(Records(redis))
+    publisher.check()
+    redis.set(keys.images(attempt.job_id), "in the way")
+    publisher.images(attempt, spec(count=4), step(noise(4, 1, 8, 8)))
+    publisher.finish(attempt, Done(images=4, seconds=1.0))
+    publisher.flush()
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        publisher.check()
+    assert Records(redis).lost([attempt]) == []

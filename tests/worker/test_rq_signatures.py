@@ -1,0 +1,63 @@
+"""What batch_worker.py calls and overrides inside RQ. Where one of these fails, RQ has moved: read its changes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rq import Queue, SimpleWorker
+from rq.executions import Execution
+from rq.job import Job
+from rq.worker import WorkerStatus
+
+from worker.batch_worker import BatchWorker
+
+CALLED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
+    (SimpleWorker.execute_job, ("self", "job", "queue"), {}),
+    (SimpleWorker.get_heartbeat_ttl, ("self", "job"), {}),
+    (SimpleWorker.run_maintenance_tasks, ("self",), {}),
+    (SimpleWorker.prepare_execution, ("self", "job"), {}),
+    (SimpleWorker.prepare_job_execution, ("self", "job"), {"remove_from_intermediate_queue": True}),
+    (SimpleWorker.handle_job_success, ("self", "job", "queue", "registry"), {}),
+    (SimpleWorker.handle_job_failure, ("self", "job", "queue"), {"exc_string": "why"}),
+    (SimpleWorker.heartbeat, ("self", 68), {"pipeline": None}),
+    (SimpleWorker.set_state, ("self", WorkerStatus.IDLE), {}),
+    (SimpleWorker.work, ("self",), {"logging_level": "WARNING", "burst": True}),
+    (Queue.dequeue_any, (["queue"], None), {"connection": None}),
+    (Queue.enqueue_job, ("self", "job"), {"pipeline": None, "at_front": True}),
+    (Execution.heartbeat, ("self", "registry", 8), {"pipeline": None}),
+    (Execution.delete, ("self",), {"job": None, "pipeline": None}),
+    (Job.heartbeat, ("self", "timestamp", 8), {}),
+    (Job.cancel, ("self",), {}),
+    (Job.fetch_many, (["id"], "connection"), {}),
+]
+OVERRIDDEN = ["execute_job", "get_heartbeat_ttl", "run_maintenance_tasks"]
+
+
+@pytest.mark.parametrize(("method", "args", "kwargs"), CALLED, ids=lambda each: getattr(each, "__qualname__", ""))
+def test_rq_can_be_called_as_it_is(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    inspect.signature(method).bind(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_what_is_overridden_takes_what_rq_gives(name: str) -> None:
+    ours, theirs = (list(inspect.signature(getattr(each, name)).parameters) for each in (BatchWorker, SimpleWorker))
+    assert ours == theirs
+
+
+def test_nothing_else_of_rqs_is_overridden() -> None:
+    """A name of ours that RQ's next version happens to take would be called by it."""
+    inherited = {name for name in vars(BatchWorker) if not name.startswith("__") and hasattr(SimpleWorker, name)}
+    assert inherited == set(OVERRIDDEN)
+
+
+def test_the_state_that_is_set_and_read_is_there() -> None:
+    """`execution` is set before each call that ends one; `_stop_requested` is what RQ's signal handlers set."""
+    source = inspect.getsource(inspect.getmodule(SimpleWorker.work))  # type: ignore[arg-type]
+    for name in ("self.execution", "self._stop_requested", "self.last_cleaned_at", "self.birth_date"):
+        assert name in source
+    assert isinstance(inspect.getattr_static(SimpleWorker, "should_run_maintenance_tasks"), property)
+    assert isinstance(inspect.getattr_static(Queue, "registry_cleaning_key"), property)
+    assert isinstance(inspect.getattr_static(Job, "execution_registry"), property)
