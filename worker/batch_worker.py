@@ -38,6 +38,7 @@ MAINTENANCE_SECONDS = 2
 WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
 CRASHES_BEFORE_ALONE = 2
 PROGRESS_SECONDS = 0.5
+IDLE_SECONDS = 0.001
 SPEED_SMOOTHING = 0.05
 WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
 
@@ -105,6 +106,8 @@ class BatchWorker(SimpleWorker):
             self._begin_alone()
             for digest in list(self._engines):
                 self._step(digest)
+            if all(engine.idle for engine in self._engines.values()):
+                time.sleep(IDLE_SECONDS)  # all that is left is being written
             self._settle()
             if self.should_run_maintenance_tasks:
                 self.beat()  # first, lest after an outage our own jobs look abandoned
@@ -319,8 +322,9 @@ class BatchWorker(SimpleWorker):
             self._forget(held)
             if held.attempt is None or self._records.put_back(held.attempt):
                 with self.connection.pipeline() as pipeline:
-                    held.execution.delete(job=held.job, pipeline=pipeline)
+                    # In this order: RQ turns the pipeline into a transaction, which must be empty for that.
                     self.queues[0].enqueue_job(held.job, pipeline=pipeline, at_front=True)
+                    held.execution.delete(job=held.job, pipeline=pipeline)
                     pipeline.execute()
                 log.info("job put back", job=held.job.id)
             else:

@@ -33,7 +33,7 @@ SERVICES = ("redis", "app", "worker")
 
 COMMAND_SECONDS = 180
 BUILD_SECONDS = 2400  # the worker's first build fetches about 3 GB
-READY_SECONDS = 300  # torch is imported and a network compiled, on a machine that may have other work
+READY_SECONDS = 600  # torch is imported and a network compiled, on a machine that may have other work
 
 REQUEST = {"seed": 7, "steps": 50}
 
@@ -150,7 +150,7 @@ def service(docker: Docker, project: str, tmp_path_factory: pytest.TempPathFacto
         redis_port = 6379  # in a network of its own
     else:
         files.insert(1, hostnet := folder / "hostnet.yml")
-        hostnet.write_text(_run(str(ENGINE), "hostnet", str(COMPOSE), seconds=60, env=docker.env).stdout)
+        hostnet.write_text(subprocess.check_output([ENGINE, "hostnet", COMPOSE], env=docker.env, text=True, timeout=60))
     override.write_text(json.dumps(_override(docker, models, port, redis_port)))
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
         service = Service(docker, project, files, redis_port, http)
@@ -173,6 +173,16 @@ def test_every_setting_reaches_its_container_and_is_documented() -> None:
         for name in set(kind.model_fields) - {"models"}:  # a mount, not a variable
             assert f" NOISEMILL_{name.upper()}:" in passed, f"docker-compose.yml does not pass {name} to the {service}"
             assert f"`NOISEMILL_{name.upper()}`" in page, f"docs/deploy.md does not tell of {name}"
+
+
+@docker_test
+@slow
+def test_the_override_gives_the_worker_a_gpu(docker: Docker) -> None:
+    files = ("-f", str(COMPOSE), "-f", str(ROOT / "docker-compose.gpu.yml"))
+    worker = json.loads(docker("compose", *files, "config", "--format", "json"))["services"]["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert worker["build"]["target"] == "worker"
 
 
 @docker_test
@@ -228,12 +238,13 @@ def test_jobs_and_pictures_outlive_a_restart_of_everything_and_a_killed_redis(se
 @docker_test
 @slow
 def test_a_stopped_worker_puts_its_job_back_in_time(service: Service) -> None:
-    alone = service.generate(steps=1000)
+    alone = service.generate(steps=400)
     _wait("finished", lambda: service.finished(alone))
-    many = service.generate(steps=1000, count=128)
+    many = service.generate(steps=400, count=64)
     _wait("running", lambda: service.job(many)["status"] == "running" and service.job(many)["progress"]["steps_done"])
     service.compose("stop", "worker")
     assert service.state("worker")["ExitCode"] == 0, "the worker was killed: its grace period was too short"
+    assert "job put back" in service.compose("logs", "worker")
     assert service.job(many)["status"] == "queued"
     service.compose("start", "worker")
     _wait("finished", lambda: service.finished(many))

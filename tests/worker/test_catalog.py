@@ -127,7 +127,9 @@ def test_what_cannot_be_served_is_named_with_its_reason_and_the_others_are_serve
     assert refused(catalog) == {}, "said once, until it changes"
 
 
-@pytest.mark.parametrize("late", [checkpoint.CARD, checkpoint.SCHEDULER_CONFIG, checkpoint.UNET_CONFIG, checkpoint.WEIGHTS])
+@pytest.mark.parametrize(
+    "late", [checkpoint.CARD, checkpoint.SCHEDULER_CONFIG, checkpoint.UNET_CONFIG, checkpoint.WEIGHTS]
+)
 def test_a_copy_in_progress_is_served_once_it_is_whole(catalog: Catalog, folder: Path, late: str) -> None:
     shutil.copytree(folder / "good", folder / "copy")
     (folder / "copy" / late).rename(folder / "kept aside")
