@@ -566,6 +566,20 @@ def test_a_worker_that_is_asked_to_stop_puts_its_jobs_back(floor: Floor, at_step
         assert (floor.record(job).attempt, floor.record(job).crashes) == (2, 0)
 
 
+def test_what_was_done_as_the_worker_stopped_stays_done(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = Records.finish
+
+    def stopped(records: Records, attempt: Attempt, done: Done) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        return finish(records, attempt, done)
+
+    monkeypatch.setattr(Records, "finish", stopped)
+    job = floor.ask()
+    floor.work()
+    floor.assert_finished(job)
+
+
 def test_what_was_canceled_as_the_worker_stopped_stays_canceled(
     floor: Floor, at_step: Callable[..., list[int]]
 ) -> None:

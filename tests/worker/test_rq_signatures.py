@@ -29,7 +29,6 @@ CALLED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
     (Queue.enqueue_job, ("self", "job"), {"pipeline": None, "at_front": True}),
     (Execution.heartbeat, ("self", "registry", 8), {"pipeline": None}),
     (Execution.delete, ("self",), {"job": None, "pipeline": None}),
-    (Job.heartbeat, ("self", "timestamp", 8), {}),
     (Job.cancel, ("self",), {}),
     (Job.fetch_many, (["id"], "connection"), {}),
 ]
