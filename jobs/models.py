@@ -9,19 +9,19 @@ from jobs.schema import ModelCard
 
 
 def publish(redis: Redis, worker: str, cards: list[ModelCard], *, alive_seconds: float) -> None:
-    """Says what this worker serves, and that it lives. Cards outlast workers, so that jobs can still be queued."""
+    """Says what this worker serves, and that it lives; cards that no live worker serves any more go.
+
+    Where no worker lives, cards stay as they were, so that jobs can still be queued.
+    """
     pipeline = redis.pipeline()
-    names = {card.name for card in cards}
     for card in cards:
         pipeline.hset(keys.MODELS, card.name, card.model_dump_json())
-    pipeline.set(keys.worker(worker), ",".join(sorted(names)), px=int(alive_seconds * 1000))
+    pipeline.set(keys.worker(worker), "\n".join(card.name for card in cards), px=int(alive_seconds * 1000))
     pipeline.execute()
-
-
-def withdraw(redis: Redis, names: list[str]) -> None:
-    """Takes back cards of models that are no longer there."""
-    if names:
-        redis.hdel(keys.MODELS, *names)
+    live = redis.mget(list(redis.scan_iter(keys.WORKERS, count=1000)) or [keys.worker(worker)])
+    served = {name for names in live if names for name in names.split(b"\n")}
+    if stale := [name for name in redis.hkeys(keys.MODELS) if name not in served]:
+        redis.hdel(keys.MODELS, *stale)
 
 
 def cards(redis: Redis) -> list[ModelCard]:

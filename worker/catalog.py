@@ -49,20 +49,18 @@ class Catalog:
         with self._lock:
             return self._models.get(name)
 
-    def scan(self) -> list[str]:
-        """Loads what is new or changed, reports by name what cannot be served, and returns the names that are gone."""
+    def scan(self) -> None:
+        """Loads what is new or changed, reports by name what cannot be served, and lets go of what is gone."""
         found = {path.name: path for path in checkpoint.folders(self._folder)}
         for name, path in sorted(found.items()):
             signature = _signature(path)
             if self._seen.get(name) != signature:
                 self._seen[name] = signature
                 self._read(name, path)
-        gone = [name for name in self._seen if name not in found]
         with self._lock:
-            for name in gone:
-                self._seen.pop(name)
+            for name in self._seen.keys() - found.keys():
+                del self._seen[name]
                 self._models.pop(name, None)
-        return gone
 
     def _read(self, name: str, path: Path) -> None:
         try:

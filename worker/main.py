@@ -42,7 +42,7 @@ def run(settings: WorkerSettings) -> None:
     janitor = Janitor(redis, Records(redis), keep_seconds=settings.keep_days * 86400, max_bytes=settings.max_bytes)
 
     def publish() -> None:
-        models.withdraw(redis, catalog.scan())
+        catalog.scan()
         models.publish(redis, name, catalog.cards, alive_seconds=ALIVE_SECONDS)
 
     publish()

@@ -32,7 +32,7 @@ def test_without_a_live_worker_the_service_is_not_ready(http: httpx.Client, redi
 
 
 def test_without_a_model_the_service_is_not_ready(http: httpx.Client, redis: Redis) -> None:
-    models.withdraw(redis, ["tiny"])
+    models.publish(redis, "worker", [], alive_seconds=10)
     assert_problem(http.get("/readyz"), 503)
 
 
@@ -110,7 +110,7 @@ def test_metrics_are_prometheus_and_true(http: httpx.Client, redis: Redis) -> No
 
 def test_models_are_shown_as_workers_published_them(http: httpx.Client, redis: Redis) -> None:
     other = card(name="other", metrics={"recognised": 0.98})
-    models.publish(redis, "worker", [other], alive_seconds=600)
+    models.publish(redis, "another", [other], alive_seconds=600)
     assert http.get("/models").json() == {"models": [other.model_dump(), CARD.model_dump()]}
     assert http.get("/models/other").json() == other.model_dump()
     assert_problem(http.get("/models/none"), 404)

@@ -31,11 +31,13 @@ def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> 
     assert models.cards(redis) == [card()]
 
 
-def test_withdrawn_cards_are_gone_and_others_stay(redis: Redis) -> None:
+def test_cards_that_no_live_worker_serves_any_more_go(redis: Redis) -> None:
     models.publish(redis, "one", [card(name="a"), card(name="b")], alive_seconds=10)
-    models.withdraw(redis, [])
-    models.withdraw(redis, ["a", "never there"])
-    assert models.cards(redis) == [card(name="b")]
+    models.publish(redis, "dead", [card(name="c")], alive_seconds=0.05)
+    time.sleep(0.1)
+    models.publish(redis, "two", [card(name="d")], alive_seconds=10)
+    models.publish(redis, "one", [card(name="b")], alive_seconds=10)
+    assert [each.name for each in models.cards(redis)] == ["b", "d"]
 
 
 def test_a_worker_without_models_is_alive(redis: Redis) -> None:
