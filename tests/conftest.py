@@ -14,12 +14,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Compiled networks outlast a run of the suite, as they outlast a run of the service.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "noisemill-tests-compiled"))
 
+import hypothesis
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from serve import redis_server
 from tests.service import Service
+
+# No test is a stopwatch: machines are shared.
+hypothesis.settings.register_profile("noisemill", deadline=None)
+hypothesis.settings.load_profile("noisemill")
 
 ROOT = Path(__file__).parent.parent
 

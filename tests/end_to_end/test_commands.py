@@ -63,7 +63,8 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
         noisemill(*command, "--resume")
     steps = [json.loads(line)["step"] for line in (runs / "small/metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 81))
-    assert Image.open(runs / "small/samples.png").size == (8 * 9 - 1, 8 * 9 - 1)
+    with Image.open(runs / "small/samples.png") as grid:
+        assert grid.size == (8 * 9 - 1, 8 * 9 - 1)
     wait_until(lambda: service.http.get("/models/small").status_code == 200, 30)
     service.finished(service.generate(model="small", steps=5, label="7"))
     assert "exists: give --overwrite" in noisemill(*command, code=1)
