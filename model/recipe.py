@@ -57,7 +57,6 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     unet: dict[str, Any] = field(default_factory=dict)
     guidance_scale: float = 1.0  # what the card will recommend
-    init: str | None = None  # a checkpoint's folder, whose weights to start from instead of random ones
 
     @classmethod
     def read(cls, path: Path) -> Recipe:

@@ -24,11 +24,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from model import checkpoint, figures, images, samplers
-from model.checkpoint import Checkpoint, CheckpointError
 from model.data import Dataset
 from model.ema import EMA
 from model.recipe import Recipe
-from model.unet import UNet, UNetConfig
+from model.unet import UNet
 
 STATE = "state.safetensors"
 METRICS = "metrics.jsonl"
@@ -68,10 +67,7 @@ class Trainer:
             )
         torch.manual_seed(recipe.training.seed)
         config = recipe.unet_config(data)
-        self.init = self._initial(config)
         self.unet = UNet(config).to(self.device).to(memory_format=torch.channels_last)
-        if self.init is not None:
-            self.unet.load_state_dict(self.init.unet.state_dict())
         self.ema = EMA(self.unet, UNet(config).to(self.device), recipe.training.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(),
@@ -141,8 +137,6 @@ class Trainer:
             "device": str(self.device.type),
             "recipe": json.loads(json.dumps(dataclasses.asdict(self.recipe.training))),
         }
-        if self.init is not None:
-            training["init"] = {"digest": self.init.card.digest, **self.init.card.training}
         folder = self.run / "checkpoint"
         checkpoint.save(
             folder,
@@ -167,18 +161,6 @@ class Trainer:
         """The loss of every step so far."""
         lines = (self.run / METRICS).read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
-
-    def _initial(self, config: UNetConfig) -> Checkpoint | None:
-        """What the recipe starts from. Raises TrainingError where it is not there, or of another shape."""
-        if self.recipe.init is None:
-            return None
-        try:
-            found = checkpoint.load(Path(self.recipe.init))
-        except CheckpointError as error:
-            raise TrainingError(f"init: {error}") from error
-        if found.unet.config != config or found.schedule != self.recipe.schedule:
-            raise TrainingError(f"init: {self.recipe.init} is another network or schedule than this recipe's")
-        return found
 
     def _train_step(self, network: Callable[..., Tensor], clock: float) -> Report:
         settings = self.recipe.training
