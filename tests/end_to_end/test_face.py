@@ -91,7 +91,7 @@ def test_a_png_says_what_reproduces_it(service: Service, pngs: list[bytes]) -> N
 
 
 def test_generate_without_anything_takes_the_first_model(service: Service) -> None:
-    answer = service.http.post("/generate", json={}, headers={"Prefer": "wait=60"})
+    answer = service.http.post("/generate", json={}, headers={"Prefer": "wait=60"}, timeout=90)
     assert answer.status_code == 200
     job = answer.json()
     first = service.http.get("/models").json()["models"][0]
