@@ -20,6 +20,7 @@ from model.train import can_compile, has_bf16
 # let the number of neighbours into the picture. On CUDA every size may choose other kernels, so there is one size.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 4
+MOST_MODELS = 256  # that one process may compile
 
 
 class Network:
@@ -35,7 +36,12 @@ class Network:
         self._null_class = checkpoint.null_class
         self._unet = checkpoint.unet.to(device, self.dtype).to(memory_format=torch.channels_last)
         self._compiles = can_compile()
-        self._run = torch.compile(self._unet) if self._compiles else self._unet
+        if self._compiles:
+            # Every network shares UNet.forward, for which dynamo would otherwise grow shapes dynamic from one model
+            # to the next, and after eight of them run eagerly without a word: other bytes, by order of arrival.
+            torch._dynamo.config.recompile_limit = MOST_MODELS
+            torch._dynamo.config.fail_on_recompile_limit_hit = True
+        self._run = torch.compile(self._unet, dynamic=False) if self._compiles else self._unet
         self._warm = not self._compiles
 
     @property

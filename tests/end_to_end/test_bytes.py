@@ -59,3 +59,29 @@ def test_offline(service: Service, sixteen: list[bytes], tmp_path: Path) -> None
     command += ["--count", "4", "--seed", "7", "--steps", "100", "--label", "5", "--guidance", "1.5"]
     subprocess.run(command, check=True, timeout=180)
     assert [(tmp_path / f"{i:05d}.png").read_bytes() for i in range(4)] == sixteen[:4]
+
+
+SAMPLE_AFTER_DIGITS = """
+import sys
+from pathlib import Path
+import torch
+from jobs.resolve import resolve
+from jobs.schema import GenerateRequest
+from model.images import png, to_uint8
+from worker import offline
+from worker.catalog import load_model
+
+models, out = Path(sys.argv[1]), Path(sys.argv[2])
+for name, request in (("digits", {"steps": 1}), ("mnist", {"count": 4, "seed": 7, "steps": 100, "label": 5})):
+    model = load_model(models / name, torch.device("cpu"), max_rows=80, max_count=100)
+    spec = resolve(GenerateRequest(**request, guidance_scale=1.5), model.card)
+    *_, last = offline.sample(model, spec, 64)
+    for i, image in enumerate(to_uint8(last.x0)):
+        (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i)))
+"""
+
+
+def test_whichever_model_was_compiled_first(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SAMPLE_AFTER_DIGITS, str(service.models), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=240)
+    assert [(tmp_path / f"mnist{i}.png").read_bytes() for i in range(4)] == sixteen[:4]
