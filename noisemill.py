@@ -62,16 +62,14 @@ def app(host: str = "127.0.0.1", port: int = 8000, redis_url: RedisUrl = None) -
     import uvicorn
 
     from app.main import create_app
+    from app.server import Server
     from app.settings import AppSettings
 
     settings = AppSettings() if redis_url is None else AppSettings(redis_url=redis_url)
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=2,  # event streams would otherwise hold it open
+    config = uvicorn.Config(
+        create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
     )
+    Server(config).run()
 
 
 @cli.command()

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
 REDIS_RETRY_SECONDS = 2
+LONGEST_TEXT = 500
+MOST_ERRORS = 10
 BRANCHES = ("int", "str")  # pydantic's names for the kinds that a label may be; no field is called so
 
 
@@ -36,11 +38,19 @@ class Problem(Exception):
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
-            "detail": self.detail,
+            "detail": _quoted(self.detail),
         }
         if self.errors:
-            body["errors"] = self.errors
+            body["errors"] = [
+                {name: _quoted(text) for name, text in error.items()} for error in self.errors[:MOST_ERRORS]
+            ]
         return JSONResponse(body, self.status.value, self.headers, MEDIA_TYPE)
+
+
+def _quoted(text: str) -> str:
+    """What a client sent may stand in its error: never longer than it need be, and always something UTF-8 can say."""
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return cut.encode(errors="replace").decode()
 
 
 def install(app: FastAPI) -> None:
@@ -60,7 +70,7 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [_field_error(each) for each in error.errors()]
+    errors = [_field_error(each) for each in error.errors()[:MOST_ERRORS]]
     detail = "; ".join(f"{each['field']}: {each['detail']}" for each in errors)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors).response()
 

@@ -39,7 +39,7 @@ def submit(
     settings: AppSettings,
 ) -> Accepted:
     """Queues a job, or finds the one that this Idempotency-Key has queued already. Raises Problem."""
-    fingerprint = hashlib.sha256(request.model_dump_json(exclude_unset=True).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps(request.model_dump(exclude_unset=True)).encode()).hexdigest()
     key = None if idempotency_key is None else keys.idempotency(idempotency_key)
     while True:
         try:

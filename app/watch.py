@@ -25,6 +25,7 @@ class Watch:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._closed = False
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def run(self) -> None:
@@ -41,7 +42,7 @@ class Watch:
     async def follow(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
         """Every event after `last_id`, as it comes, until none can. Waits out a Redis that is away."""
         with self._listening(job_id) as grown:
-            while True:
+            while not self._closed:
                 grown.clear()
                 try:
                     found = await events.read_after(self._redis, job_id, last_id)
@@ -58,6 +59,12 @@ class Watch:
                 if not found:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
+
+    def close(self) -> None:
+        """Ends every stream where it is; clients resume them elsewhere, or here after a restart."""
+        self._closed = True
+        for job_id in list(self._waiting):
+            self._wake(job_id)
 
     def _wake(self, job_id: str) -> None:
         for event in self._waiting.get(job_id, ()):

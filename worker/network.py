@@ -6,15 +6,17 @@ left silently for another one.
 
 from __future__ import annotations
 
-import logging
 import platform
 
+import structlog
 import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
 from model.samplers import guide
 from model.train import can_compile, has_bf16
+
+log = structlog.get_logger()
 
 # A batch of one is compiled as a special case and float32 on a CPU changes kernels below four rows: either would
 # let the number of neighbours into the picture. On CUDA every size may choose other kernels, so there is one size.
@@ -56,8 +58,8 @@ class Network:
         """Compiles, where that is still to be done: seconds from the cache on disk, else up to a minute."""
         if self._warm:
             return
-        logging.getLogger(__name__).info("compiling %s", type(self._unet).__name__)
         config = self._unet.config
+        log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
         rows = max(self._size(1), SMALLEST_FLOAT32_BATCH)
         x = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size, device=self.device)
         t = torch.zeros(rows, dtype=torch.int64, device=self.device)

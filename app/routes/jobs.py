@@ -18,7 +18,7 @@ from jobs.schema import JobPage, JobView
 
 router = APIRouter(prefix="/jobs")
 
-CURSOR = r"^\d{1,12}(\.\d{1,9})?:[0-9a-f]{32}$"
+CURSOR = r"^[0-9]{1,12}(\.[0-9]{1,9})?:[0-9a-f]{32}$"
 
 
 def existing(job_id: str, records: RecordsDep) -> Record:

@@ -294,3 +294,18 @@ def test_whoever_does_not_wait_is_answered_at_once(http: httpx.Client, prefer: s
     assert response.status_code == 202
     assert response.elapsed.total_seconds() < 5
     assert "preference-applied" not in response.headers
+
+
+@pytest.mark.parametrize("field", ["model", "sampler", "label"])
+def test_what_utf8_cannot_say_is_a_problem_too(http: httpx.Client, field: str) -> None:
+    body = f'{{"{field}": "\\ud800"}}'
+    answer = http.post("/generate", content=body, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 422, field)
+
+
+def test_an_error_does_not_echo_a_large_body(http: httpx.Client) -> None:
+    for body in ({f"unknown{i}": 0 for i in range(10_000)}, {"model": "x" * 200_000}):
+        answer = http.post("/generate", json=body)
+        assert answer.status_code == 422
+        assert 1 <= len(answer.json()["errors"]) <= 10
+        assert len(answer.content) < 20_000

@@ -120,3 +120,7 @@ def test_a_job_is_canceled_once(http: httpx.Client) -> None:
 
 def test_a_job_that_rq_has_forgotten_can_still_be_canceled(http: httpx.Client, redis: Redis) -> None:
     assert http.delete(f"/jobs/{queued(redis).id}").json()["status"] == "canceled"
+
+
+def test_digits_of_other_scripts_are_no_cursor(http: httpx.Client) -> None:
+    assert_problem(http.get("/jobs", params={"cursor": "\N{ARABIC-INDIC DIGIT THREE}:" + "0" * 32}), 422, "cursor")
