@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
-import chromium
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
+
+from tests.browser import chromium
 
 pytestmark = pytest.mark.skipif(not chromium.EXECUTABLE.exists(), reason=f"needs {chromium.EXECUTABLE}")
 
