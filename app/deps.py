@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 
 from app.settings import AppSettings
 from app.watch import Watch
@@ -15,32 +14,31 @@ from jobs.store import RedisStore
 
 
 def settings(request: Request) -> AppSettings:
-    return request.app.state.settings  # type: ignore[no-any-return]
+    found: AppSettings = request.app.state.settings
+    return found
 
 
 def redis(request: Request) -> Redis:
     return request.app.state.redis
 
 
-def async_redis(request: Request) -> AsyncRedis:
-    return request.app.state.async_redis
-
-
 def watch(request: Request) -> Watch:
-    return request.app.state.watch  # type: ignore[no-any-return]
+    found: Watch = request.app.state.watch
+    return found
 
 
 def records(request: Request) -> Records:
-    return request.app.state.records  # type: ignore[no-any-return]
+    found: Records = request.app.state.records
+    return found
 
 
 def store(request: Request) -> RedisStore:
-    return request.app.state.store  # type: ignore[no-any-return]
+    found: RedisStore = request.app.state.store
+    return found
 
 
 SettingsDep = Annotated[AppSettings, Depends(settings)]
 RedisDep = Annotated[Redis, Depends(redis)]
-AsyncRedisDep = Annotated[AsyncRedis, Depends(async_redis)]
 WatchDep = Annotated[Watch, Depends(watch)]
 RecordsDep = Annotated[Records, Depends(records)]
 StoreDep = Annotated[RedisStore, Depends(store)]
