@@ -53,7 +53,6 @@ UNET_FIXED = {
 SCHEDULER_FIXED = {
     "clip_sample": True,
     "clip_sample_range": 1.0,
-    "rescale_betas_zero_snr": False,
     "thresholding": False,
     "trained_betas": None,
 }
@@ -197,9 +196,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
-    """sha256 of everything that shapes the pictures: the weights' file, the network and the schedule."""
-    shape = json.dumps([dataclasses.asdict(unet_config), dataclasses.asdict(schedule)], sort_keys=True)
+    """sha256 of everything that shapes the pictures: the weights' file, the network and the schedule.
+
+    Fields at their default are left out, so that a field added later changes no digest.
+    """
+    shape = json.dumps([_unusual(unet_config), _unusual(schedule)], sort_keys=True)
     return hashlib.sha256((path / WEIGHTS).read_bytes() + shape.encode()).hexdigest()
+
+
+def _unusual(config: UNetConfig | Schedule) -> dict[str, Any]:
+    """The fields that are not at their default."""
+    fields = dataclasses.fields(config)
+    return {f.name: value for f in fields if (value := getattr(config, f.name)) != f.default}
 
 
 def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Config:

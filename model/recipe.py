@@ -29,6 +29,7 @@ class Training:
     grad_clip: float = 1.0  # of the gradient's norm
     ema_decay: float = 0.999
     class_dropout: float = 0.1  # share of images trained without their class (Ho & Salimans 2022)
+    min_snr_gamma: float | None = None  # weighs timesteps (Hang et al. 2023, who take 5); none: all alike
     seed: int = 0
     checkpoint_every: int = 500  # steps
     compile: bool = True  # where there is a compiler; a step is faster by half, the first is slower by a minute
@@ -39,6 +40,8 @@ class Training:
                 raise ValueError(f"{name} must be at least 1")
         if not 0 <= self.class_dropout < 1:
             raise ValueError("class_dropout must be in [0, 1)")
+        if self.min_snr_gamma is not None and not self.min_snr_gamma > 0:
+            raise ValueError("min_snr_gamma must be greater than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,10 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     unet: dict[str, Any] = field(default_factory=dict)
     guidance_scale: float = 1.0  # what the card will recommend
+
+    def __post_init__(self) -> None:
+        if self.training.min_snr_gamma is not None and self.schedule.rescale_betas_zero_snr:
+            raise ValueError("min_snr_gamma gives the last timestep no weight under rescale_betas_zero_snr: drop one")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:

@@ -1,10 +1,11 @@
 """The noise schedule: betas, what follows from them, and the forward process q.
 
-`t` runs from 0 to T - 1, as in diffusers; the paper's t is this t + 1.
+`t` runs from 0 to T - 1, as in diffusers; the paper's t is this t + 1. Schedules have diffusers' names.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,29 @@ def linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tens
     return torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
 
 
-BETA_SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {"linear": linear}
+def scaled_linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """Betas whose square roots lie in equal steps (Rombach et al. 2022, in their code)."""
+    return linear(num_train_timesteps, beta_start**0.5, beta_end**0.5) ** 2
+
+
+def squaredcos_cap_v2(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """alphas_cumprod falls along a squared cosine (Nichol & Dhariwal 2021, eq. 17); the two betas are not used."""
+    x = torch.linspace(0, 1, num_train_timesteps + 1, dtype=torch.float64)
+    f = torch.cos((x + 0.008) / 1.008 * math.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+def sigmoid(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """Betas along a sigmoid from -6 to 6 (Xu et al. 2022, GeoDiff, in their code)."""
+    return torch.sigmoid(linear(num_train_timesteps, -6, 6)) * (beta_end - beta_start) + beta_start
+
+
+BETA_SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "squaredcos_cap_v2": squaredcos_cap_v2,
+    "sigmoid": sigmoid,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +59,7 @@ class Schedule:
     beta_end: float = 0.02
     beta_schedule: str = "linear"
     prediction_type: PredictionType = "epsilon"
+    rescale_betas_zero_snr: bool = False  # x_{T-1} is then noise alone (Lin et al. 2024, algorithm 1)
 
     def __post_init__(self) -> None:
         if self.num_train_timesteps < 1:
@@ -47,10 +71,15 @@ class Schedule:
         if self.prediction_type not in get_args(PredictionType):
             allowed = get_args(PredictionType)
             raise ValueError(f"prediction_type {self.prediction_type!r} is not one of {allowed}")
+        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
+            raise ValueError("rescale_betas_zero_snr leaves nothing of x0 beside eps: predict v_prediction or sample")
+        if self.rescale_betas_zero_snr and self.num_train_timesteps < 2:
+            raise ValueError("rescale_betas_zero_snr needs num_train_timesteps of at least 2")
 
     @cached_property
     def betas(self) -> Tensor:
-        return BETA_SCHEDULES[self.beta_schedule](self.num_train_timesteps, self.beta_start, self.beta_end)
+        betas = BETA_SCHEDULES[self.beta_schedule](self.num_train_timesteps, self.beta_start, self.beta_end)
+        return _zero_terminal_snr(betas) if self.rescale_betas_zero_snr else betas
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
@@ -75,8 +104,25 @@ class Schedule:
         signal, sigma = self._coefficients(self.alphas_cumprod, t, x0)
         return signal * noise - sigma * x0
 
+    def min_snr_weights(self, gamma: float) -> Tensor:
+        """Weights (T,) for the loss at each timestep that stop steps with little noise from ruling the gradient.
+
+        Hang et al. 2023, section 3.4: min(SNR, gamma) for x0, over SNR for eps, over SNR + 1 for v.
+        """
+        snr = self.alphas_cumprod / (1 - self.alphas_cumprod)
+        per_x0 = snr.clamp(max=gamma)
+        return {"epsilon": per_x0 / snr, "sample": per_x0, "v_prediction": per_x0 / (snr + 1)}[self.prediction_type]
+
     @staticmethod
     def _coefficients(kept: Tensor, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(kept) and sqrt(1 - kept) at `t`, rounded once to the image's dtype: (B, 1, 1, 1) each."""
         at_t = kept.to(t.device)[t][:, None, None, None]
         return at_t.sqrt().to(like.dtype), (1 - at_t).sqrt().to(like.dtype)
+
+
+def _zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Shifts and scales sqrt(alphas_cumprod) so that it ends at 0 and starts where it did."""
+    root = torch.cumprod(1 - betas, dim=0).sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    abar = root**2
+    return 1 - torch.cat([abar[:1], abar[1:] / abar[:-1]])

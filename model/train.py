@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch import Tensor
 from model import checkpoint, figures, images, samplers
 from model.data import Dataset
 from model.ema import EMA
+from model.hardware import can_compile, has_bf16
 from model.recipe import Recipe
 from model.unet import UNet
 
@@ -173,7 +173,7 @@ class Trainer:
         noise = torch.randn_like(x0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
             output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
-        loss = F.mse_loss(output.float(), self.recipe.schedule.target(x0, t, noise))
+        loss = self._loss(output.float(), self.recipe.schedule.target(x0, t, noise), t)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
         self.optimizer.step()
@@ -186,6 +186,14 @@ class Trainer:
         seconds = time.perf_counter() - clock
         self.seconds += seconds
         return Report(self.step, value, rate, settings.batch_size / seconds)
+
+    def _loss(self, output: Tensor, target: Tensor, t: Tensor) -> Tensor:
+        """The mean squared error (Ho et al. 2020, eq. 14), each image weighed by its timestep where the recipe asks."""
+        gamma = self.recipe.training.min_snr_gamma
+        if gamma is None:
+            return F.mse_loss(output, target)
+        weights = self.recipe.schedule.min_snr_weights(gamma).float().to(t.device)[t]
+        return (weights * (output - target).square().mean(dim=(1, 2, 3))).mean()
 
     def _learning_rate(self) -> float:
         settings = self.recipe.training
@@ -222,18 +230,6 @@ class Trainer:
         for i, parameter in enumerate(self.unet.parameters()):
             state |= {f"optimizer.{i}.{name}": value for name, value in self.optimizer.state[parameter].items()}
         return {name: tensor.contiguous() for name, tensor in state.items()}
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 runs in hardware there; elsewhere it is emulated, and slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def can_compile() -> bool:
-    """Whether `torch.compile` has what it needs: a C++ compiler, for Triton's launchers too."""
-    return sys.platform != "win32" and any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
+from model.hardware import can_compile, has_bf16
 from model.samplers import guide
-from model.train import can_compile, has_bf16
 
 log = structlog.get_logger()
 

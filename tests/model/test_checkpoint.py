@@ -182,7 +182,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         (SCHEDULER_CONFIG, {"clip_sample": False}, "clip_sample=False"),
         (SCHEDULER_CONFIG, {"thresholding": True}, "thresholding=True"),
         (SCHEDULER_CONFIG, {"trained_betas": [0.1, 0.2]}, "trained_betas"),
-        (SCHEDULER_CONFIG, {"beta_schedule": "sigmoid"}, "'sigmoid'"),
+        (SCHEDULER_CONFIG, {"beta_schedule": "laplace"}, "'laplace'"),
         (SCHEDULER_CONFIG, {"prediction_type": "flow"}, "'flow'"),
         (SCHEDULER_CONFIG, {"beta_end": 0.02}, "digest"),
         ("card.json", {"digest": "0" * 64}, "digest"),

@@ -75,6 +75,12 @@ def test_the_network_is_shaped_by_the_data(tmp_path: Path) -> None:
         (MINIMAL + "batch_size = 0\n", "batch_size"),
         (MINIMAL + "checkpoint_every = 0\n", "checkpoint_every"),
         (MINIMAL + "class_dropout = 1.0\n", "class_dropout"),
+        (MINIMAL + "min_snr_gamma = 0.0\n", "min_snr_gamma"),
+        (
+            MINIMAL
+            + 'min_snr_gamma = 5.0\n[schedule]\nprediction_type = "v_prediction"\nrescale_betas_zero_snr = true\n',
+            "min_snr_gamma",
+        ),
         ("[training]\nsteps = 1\n", "source"),
         ('[data]\nsource = "digits"\n', "steps"),
         ('data = "mnist"\n[training]\nsteps = 1\n', "Data"),

@@ -130,6 +130,16 @@ def test_another_seed_gives_another_run(whole_run: Path, digits: Dataset, tmp_pa
     assert losses(tmp_path / "run") != losses(whole_run)
 
 
+def test_min_snr_weighs_the_loss(digits: Dataset, tmp_path: Path) -> None:
+    """Nothing is weighed where gamma is above every SNR; where it is not, steps with little noise count less."""
+    first = {
+        gamma: next(Trainer(recipe(min_snr_gamma=gamma), digits, tmp_path / str(gamma), device="cpu").train()).loss
+        for gamma in (None, 1e9, 5.0, 1.0)
+    }
+    assert first[1e9] == pytest.approx(first[None], rel=1e-6)
+    assert 0 < first[1.0] < first[5.0] < first[1e9]
+
+
 @pytest.mark.parametrize("stops", [[6], [7, 13]], ids=str)
 def test_an_interrupted_run_ends_the_same(stops: list[int], whole_run: Path, digits: Dataset, tmp_path: Path) -> None:
     """Stopped after some step and resumed, once or twice: on a checkpoint, after one, before the end."""
