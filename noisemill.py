@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -148,9 +149,16 @@ def sample(
     seed: Annotated[int | None, typer.Option(help="Random by default, and reported.")] = None,
     first_index: int = 0,
     steps: Annotated[int | None, typer.Option(help="The schedule's T by default.")] = None,
-    sampler: str | None = None,
-    label: Annotated[str | None, typer.Option(help="A class, by number or by name.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="One of the card's; the first by default.")] = None,
+    spacing: Annotated[str, typer.Option(help="trailing, leading or linspace.")] = "trailing",
+    eta: Annotated[float | None, typer.Option(help="Of DDIM: 0 adds no noise, 1 as much as DDPM.")] = None,
+    thresholding: Annotated[str, typer.Option(help="Of x̂0: static, dynamic or none.")] = "static",
+    label: Annotated[
+        str | None, typer.Option(help="A class, by number or by name, or `cycle`: the classes in turn.")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(help="The card's recommendation by default.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture of the model's size to begin from.")] = None,
+    strength: Annotated[float | None, typer.Option(help="With --image: how far it is noised, 0 to 1.")] = None,
     device: Device = None,
 ) -> None:
     """Samples without a service, through the same engine: the same bytes as over HTTP."""
@@ -162,17 +170,22 @@ def sample(
 
     loaded = _load(model, device, max_count=1_000_000)
     try:
-        request = GenerateRequest(
-            count=count,
-            seed=seed,
-            first_index=first_index,
-            steps=steps,
-            sampler=sampler,
-            label=int(label) if label is not None and label.isdigit() else label,
-            guidance_scale=guidance,
-        )
-        spec = resolve(request, loaded.card)
-    except (FieldError, ValidationError) as error:
+        asked = {
+            "count": count,
+            "seed": seed,
+            "first_index": first_index,
+            "steps": steps,
+            "sampler": sampler,
+            "spacing": spacing,
+            "eta": eta,
+            "thresholding": thresholding,
+            "label": int(label) if label is not None and label.isdigit() else label,
+            "guidance_scale": guidance,
+            "image": None if image is None else base64.b64encode(image.read_bytes()).decode(),
+            "strength": strength,
+        }
+        spec = resolve(GenerateRequest.model_validate(asked), loaded.card)
+    except (OSError, FieldError, ValidationError) as error:
         _stop(str(error))
     pixels = _sample(loaded, spec)
     if out.suffix == ".npy":
@@ -182,9 +195,9 @@ def sample(
         numpy.save(out, array[..., 0] if array.shape[3] == 1 else array)
     else:
         out.mkdir(parents=True, exist_ok=True)
-        for position, image in enumerate(pixels):
+        for position, picture in enumerate(pixels):
             path = out / f"{spec.first_index + position:05d}.png"
-            path.write_bytes(images.png(image, spec.recipe(position)))
+            path.write_bytes(images.png(picture, spec.recipe(position)))
     console.print(f"{spec.count} images in {out}, seed {spec.seed}")
 
 

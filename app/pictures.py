@@ -1,4 +1,4 @@
-"""One picture out of many: the sheet of a job's images, and its process as an animation."""
+"""Pictures in and out: the one that a job begins from, the sheet of its images, its process as an animation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from jobs.schema import SHOWN_IMAGES, Frame
+from jobs.resolve import FieldError
+from jobs.schema import SHOWN_IMAGES, Frame, ModelCard
 
+START_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 GAP = 1  # pixels between images
 GIF_SIDE = 256  # about as wide as an animation should be; small pictures are enlarged by a whole factor
 GIF_FRAME_MS = 120
 GIF_LAST_FRAME_MS = 1500
+
+
+def check_start_image(image: str, card: ModelCard) -> None:
+    """Whether a model can begin from this file. Raises FieldError; what is hostile or enormous is never unpacked."""
+    allowed = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(image, validate=True)), formats=START_FORMATS) as picture:
+            given = f"of {picture.width} × {picture.height} pixels"
+            if picture.size == (card.image_size, card.image_size):
+                picture.load()
+                return
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+        given = "that cannot be read"
+    raise FieldError("image", given, allowed)
 
 
 def grid(pngs: Sequence[bytes]) -> bytes:

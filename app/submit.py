@@ -16,6 +16,7 @@ from rq import Queue, Retry
 
 from app.errors import Problem
 from app.forecast import seconds_left
+from app.pictures import check_start_image
 from app.settings import AppSettings
 from jobs import keys, models
 from jobs.records import Record, Records
@@ -114,7 +115,10 @@ def _spec(request: GenerateRequest, redis: Redis) -> JobSpec:
             headers={"Retry-After": "5"},
         )
     try:
-        return resolve(request, choose(request.model, cards))
+        card = choose(request.model, cards)
+        if request.image is not None:
+            check_start_image(request.image, card)
+        return resolve(request, card)
     except FieldError as error:
         errors = [{"field": error.field, "detail": str(error), "allowed": error.allowed}]
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=errors) from error

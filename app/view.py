@@ -10,7 +10,7 @@ from redis import Redis
 from app.forecast import seconds_left
 from jobs import models
 from jobs.records import Record, Records
-from jobs.schema import JobView, Progress, Status, Urls
+from jobs.schema import JobSpec, JobView, Progress, Status, Urls, image_digest
 from jobs.store import RedisStore
 
 
@@ -24,6 +24,11 @@ def job_urls(job_id: str, positions: Sequence[int], *, finished: bool) -> Urls:
         process=f"{base}/process.gif" if finished else None,
         archive=f"{base}/images.zip" if finished else None,
     )
+
+
+def _shown(spec: JobSpec) -> JobSpec:
+    """A view names the image that a job began from, and does not carry it."""
+    return spec if spec.image is None else spec.model_copy(update={"image": image_digest(spec.image)})
 
 
 class Viewer:
@@ -48,7 +53,7 @@ class Viewer:
             status=record.status,
             position=sum(other.status is Status.QUEUED for other in ahead) if queued else None,
             eta_seconds=None if ended else seconds_left([*ahead, record], self._speeds),
-            request=record.spec,
+            request=_shown(record.spec),
             progress=Progress(
                 images_done=record.images_done,
                 images=record.spec.count,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from jobs.schema import MAX_INDEX, RANDOM_SEED_BITS, GenerateRequest, JobSpec, Label, ModelCard
+from jobs.schema import CYCLE, MAX_INDEX, RANDOM_SEED_BITS, TAKES_ETA, GenerateRequest, JobSpec, Label, ModelCard
+
+DEFAULT_STRENGTH = 0.6
 
 
 class FieldError(Exception):
@@ -30,12 +32,15 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
         raise FieldError("count", request.count, f"1 to {card.max_count}")
     if request.first_index + request.count - 1 > MAX_INDEX:
         raise FieldError("first_index", request.first_index, f"first_index + count - 1 at most {MAX_INDEX}")
-    steps = request.steps if request.steps is not None else card.num_train_timesteps
-    if steps > card.num_train_timesteps:
-        raise FieldError("steps", steps, f"1 to {card.num_train_timesteps}")
+    start = _start(request, card)
+    steps = request.steps if request.steps is not None else start
+    if steps > start:
+        raise FieldError("steps", steps, f"1 to {start}")
     sampler = request.sampler if request.sampler is not None else card.samplers[0]
     if sampler not in card.samplers:
         raise FieldError("sampler", sampler, f"one of {', '.join(card.samplers)}")
+    if request.eta is not None and sampler != TAKES_ETA:
+        raise FieldError("eta", request.eta, f"nothing, since {sampler} takes none; {TAKES_ETA} does")
     guidance = request.guidance_scale if request.guidance_scale is not None else card.guidance_scale
     if card.null_class is None and guidance != 1:
         raise FieldError("guidance_scale", guidance, "1, since this model has no null class")
@@ -47,11 +52,26 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
         seed=request.seed if request.seed is not None else secrets.randbits(RANDOM_SEED_BITS),
         steps=steps,
         sampler=sampler,
+        spacing=request.spacing,
+        eta=None if sampler != TAKES_ETA else float(request.eta or 0),
+        thresholding=request.thresholding,
+        start=start,
+        image=request.image,
         labels=_labels(request, card),
         null_class=card.null_class,
         guidance_scale=float(guidance),
         frames=min(request.frames, steps),
     )
+
+
+def _start(request: GenerateRequest, card: ModelCard) -> int:
+    """How many of the schedule's timesteps are to be undone."""
+    if request.image is None:
+        if request.strength is not None:
+            raise FieldError("strength", request.strength, "nothing without an image to begin from")
+        return card.num_train_timesteps
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
+    return max(1, round(strength * card.num_train_timesteps))
 
 
 def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
@@ -67,6 +87,8 @@ def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
         if len(request.labels) != request.count:
             raise FieldError("labels", f"of length {len(request.labels)}", f"as many as count, {request.count}")
         return [_label("labels", label, card) for label in request.labels]
+    if request.label == CYCLE and CYCLE not in card.classes:
+        return [(request.first_index + position) % len(card.classes) for position in range(request.count)]
     if request.label is not None:
         return [_label("label", request.label, card)] * request.count
     if card.null_class is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -16,6 +18,10 @@ SHOWN_IMAGES = 64  # a job's first images are shown in its frames
 FRAME_BYTES = 256 * 1024  # of one frame event
 
 Label = StrictInt | StrictStr
+Spacing = Literal["trailing", "leading", "linspace"]
+Thresholding = Literal["static", "dynamic", "none"]
+CYCLE = "cycle"  # as a label: the classes in turn
+TAKES_ETA = "ddim"  # the one sampler that does
 
 
 class Status(StrEnum):
@@ -60,10 +66,25 @@ class GenerateRequest(Contract):
         None, ge=1, description="Network evaluations an image; the schedule's T by default."
     )
     sampler: StrictStr | None = Field(None, description="One of the card's samplers; the first by default.")
-    label: Label | None = Field(None, description="A class, by number or by name, for all images.")
+    spacing: Spacing = Field("trailing", description="How steps are spread over the schedule's timesteps.")
+    eta: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
+        None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM."
+    )
+    thresholding: Thresholding = Field(
+        "static", description="Of x̂0: cut at ±1, scaled down by its own quantile, or left alone."
+    )
+    label: Label | None = Field(
+        None, description='A class for all images, by number or by name; or "cycle": the classes in turn, by index.'
+    )
     labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")
     guidance_scale: Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)] | None = Field(
         None, description="Classifier-free guidance; 1 means none. The card's recommendation by default."
+    )
+    image: StrictStr | None = Field(
+        None, description="A picture of the model's size to begin from, as the base64 of its file (PNG, JPEG …)."
+    )
+    strength: Annotated[float, Field(strict=True, gt=0, le=1)] | None = Field(
+        None, description="With image: the share of the schedule by which it is noised, 0.6 by default."
     )
     frames: StrictInt = Field(20, ge=0, le=MAX_FRAMES, description="How many steps of the process to show.")
 
@@ -78,6 +99,11 @@ class JobSpec(Contract):
     seed: int
     steps: int
     sampler: str
+    spacing: Spacing
+    eta: float | None  # of DDIM
+    thresholding: Thresholding
+    start: int  # timesteps below it are undone: the schedule's T, or fewer where an image is begun from
+    image: str | None  # base64 of a file; in views its sha256
     labels: list[int] | None  # one an image, the null class included; None for a model without classes
     null_class: int | None
     guidance_scale: float
@@ -86,9 +112,15 @@ class JobSpec(Contract):
     def recipe(self, position: int) -> dict[str, Any]:
         """What reproduces the image at `position` of this job; nothing else enters its PNG."""
         label = {} if self.labels is None else {"label": self.labels[position]}
+        eta = {} if self.eta is None else {"eta": self.eta}
+        begun = {} if self.image is None else {"start": self.start, "image_sha256": image_digest(self.image)}
         return {
             "steps": self.steps,
             "sampler": self.sampler,
+            **eta,
+            "spacing": self.spacing,
+            "thresholding": self.thresholding,
+            **begun,
             "seed": self.seed,
             "index": self.first_index + position,
             **label,
@@ -106,6 +138,11 @@ class JobSpec(Contract):
     def row_steps(self) -> int:
         """The work, in network evaluations of one image; guidance takes two a step."""
         return self.steps * sum(1 if self.guidance(position) == 1 else 2 for position in range(self.count))
+
+
+def image_digest(image: str) -> str:
+    """sha256 of a base64-encoded file."""
+    return hashlib.sha256(base64.b64decode(image)).hexdigest()
 
 
 class ModelCard(Contract):

@@ -36,6 +36,12 @@ def from_pil(image: Image.Image, channels: int) -> Tensor:
     return flat.view(image.height, image.width, channels).permute(2, 0, 1)
 
 
+def read(data: bytes, channels: int) -> Tensor:
+    """A picture's file -> float (channels, H, W) in [-1, 1]. Raises OSError where it cannot be read."""
+    with Image.open(io.BytesIO(data)) as image:
+        return from_uint8(from_pil(image, channels))
+
+
 def grid(pixels: Tensor, gap: int = 1) -> Tensor:
     """uint8 (B, C, H, W) -> one sheet (C, H', W'), as square as can be, with black lines between."""
     count, channels, height, width = pixels.shape

@@ -191,7 +191,7 @@ class BatchWorker(SimpleWorker):
         log.info("job begins", job=held.job.id, attempt=held.attempt.number, count=spec.count, steps=spec.steps)
         try:
             model.network.warm()
-            task = Task.of(held.job.id, spec, model.checkpoint.schedule)
+            task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels)
         except Exception as error:
             self._fail(held, f"{type(error).__name__}: {error}")
             return

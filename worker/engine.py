@@ -6,6 +6,7 @@ finished waves leave and waiting images enter, whichever task they belong to.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from jobs.schema import JobSpec
-from model import noise, samplers
+from model import images, noise, samplers
 from model.samplers import Table
 from model.schedule import Schedule
 from worker.network import Network
@@ -34,20 +35,33 @@ class Task:
     table: Table
     labels: list[int] | None
     guidance: list[float]  # one an image
+    schedule: Schedule
+    start_image: Tensor | None = None  # (C, H, W), which noise is added to
     entered: int = 0  # images that have entered the batch
     rows: int = 0  # images in the batch now
 
     @classmethod
-    def of(cls, key: str, spec: JobSpec, schedule: Schedule) -> Task:
-        """The task that makes a spec's images. Raises ValueError for a sampler or steps that are not there."""
+    def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int) -> Task:
+        """The task that makes a spec's images, of so many channels. Raises ValueError for a table that cannot be."""
+        options = {} if spec.eta is None else {"eta": spec.eta}
         return cls(
             key=key,
             seed=spec.seed,
             first_index=spec.first_index,
             count=spec.count,
-            table=samplers.table(spec.sampler, schedule, spec.steps),
+            table=samplers.table(
+                spec.sampler,
+                schedule,
+                spec.steps,
+                spacing=spec.spacing,
+                start=spec.start,
+                thresholding=spec.thresholding,
+                **options,
+            ),
             labels=spec.labels,
             guidance=[spec.guidance(position) for position in range(spec.count)],
+            schedule=schedule,
+            start_image=None if spec.image is None else images.read(base64.b64decode(spec.image), channels),
         )
 
 
@@ -134,7 +148,8 @@ class Engine:
         labels = [wave.labels for wave in self._waves if wave.labels is not None]
         guidance = torch.cat([wave.guidance for wave in self._waves])
         output = self.network(x, t, torch.cat(labels) if labels else None, guidance)
-        x, x0 = samplers.step(coefficients, x, x0_prev, output, self._noise())
+        kinds = [kind for wave in self._waves for kind in [wave.task.table.thresholding] * len(wave)]
+        x, x0 = samplers.step(coefficients, x, x0_prev, output, self._noise(), kinds)
         return list(self._advance(x, x0))
 
     def _admit(self) -> None:
@@ -155,6 +170,9 @@ class Engine:
         device, first = self.network.device, task.entered
         indices = torch.arange(first, first + count, device=device) + task.first_index
         x = noise.x_T(torch.full_like(indices, noise.to_int64(task.seed)), indices, self.shape)
+        if task.start_image is not None:
+            t = task.table.timesteps[:1].to(device).expand(count)
+            x = task.schedule.q_sample(task.start_image.to(device).expand_as(x), t, x)
         labels = None if task.labels is None else torch.tensor(task.labels[first : first + count], device=device)
         guidance = torch.tensor(task.guidance[first : first + count], device=device)
         self._waves.append(Wave(task, first, x, torch.zeros_like(x), indices, labels, guidance))

@@ -18,10 +18,10 @@ from model.samplers import guide
 
 log = structlog.get_logger()
 
-# A batch of one is compiled as a special case and float32 on a CPU changes kernels below four rows: either would
+# A batch of one is compiled as a special case and float32 on a CPU changes kernels below six rows: either would
 # let the number of neighbours into the picture. On CUDA every size may choose other kernels, so there is one size.
 SMALLEST_BF16_BATCH = 2
-SMALLEST_FLOAT32_BATCH = 4
+SMALLEST_FLOAT32_BATCH = 8
 MOST_MODELS = 256  # that one process may compile
 
 

@@ -12,6 +12,6 @@ from worker.engine import Engine, Step, Task
 def sample(model: Model, spec: JobSpec, slots: int) -> Iterator[Step]:
     """Every wave after every step of its table; the steps that are `last` hold the images. Sum them for progress."""
     engine = Engine(model.network, model.shape, slots)
-    engine.add(Task.of("offline", spec, model.checkpoint.schedule))
+    engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     while not engine.idle:
         yield from engine.step()

@@ -104,7 +104,8 @@ const literal = (name, value) =>
 
 function classOptions({ classes, null_class }) {
   const options = classes.map((name, label) => new Option(name, label));
-  return null_class === null ? options : [new Option("any class", ""), ...options];
+  const all = [new Option("each in turn", "cycle"), ...options];
+  return null_class === null ? all : [new Option("any class", ""), ...all];
 }
 
 /** The class of all images as the value of its option: empty for any class, and where the images differ. */

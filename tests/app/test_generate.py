@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
+from app.pictures import START_FORMATS
 from jobs import keys, models
 from jobs.records import Records
 from jobs.schema import Done
@@ -43,6 +48,11 @@ def test_an_empty_object_is_answered_with_everything_filled_in(http: httpx.Clien
         "first_index": 0,
         "steps": 1000,
         "sampler": "ddpm",
+        "spacing": "trailing",
+        "eta": None,
+        "thresholding": "static",
+        "start": 1000,
+        "image": None,
         "labels": [4],
         "null_class": 4,
         "guidance_scale": 1.5,
@@ -309,3 +319,42 @@ def test_an_error_does_not_echo_a_large_body(http: httpx.Client) -> None:
         assert answer.status_code == 422
         assert 1 <= len(answer.json()["errors"]) <= 10
         assert len(answer.content) < 20_000
+
+
+# Begun from an image
+
+
+def picture(width: int, height: int, format: str = "PNG") -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(buffer, format)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize("format", START_FORMATS)
+def test_a_job_may_begin_from_a_picture_of_the_models_size(http: httpx.Client, format: str) -> None:
+    image = picture(8, 8, format)
+    response = http.post("/generate", json={"image": image, "strength": 0.5})
+    assert response.status_code == 202
+    request = response.json()["request"]
+    assert (request["start"], request["steps"]) == (500, 500)
+    assert request["image"] == hashlib.sha256(base64.b64decode(image)).hexdigest(), "a view names it"
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (picture(8, 9), "of 8 × 9 pixels"),
+        (picture(4000, 4000), "of 4000 × 4000 pixels"),  # a small file of a large picture
+        (picture(8, 8)[:40], "cannot be read"),
+        (picture(8, 8, "TIFF"), "cannot be read"),
+        ("not base64!", "cannot be read"),
+        ("", "cannot be read"),
+        (base64.b64encode(b"<svg/>").decode(), "cannot be read"),
+    ],
+    ids=["oblong", "large", "cut-off", "tiff", "no-base64", "empty", "svg"],
+)
+def test_what_no_model_can_begin_from_is_refused(http: httpx.Client, image: str, said: str, redis: Redis) -> None:
+    response = http.post("/generate", json={"image": image})
+    assert_problem(response, 422, "image", "8 × 8 pixels")
+    assert said in response.json()["detail"]
+    assert jobs_in(redis) == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import hashlib
+from typing import Any, get_args
 
 import pytest
 
 from jobs.resolve import FieldError, choose, resolve
-from jobs.schema import MAX_INDEX, GenerateRequest, JobSpec, ModelCard
+from jobs.schema import MAX_INDEX, TAKES_ETA, GenerateRequest, JobSpec, ModelCard, Spacing, Thresholding
+from model import samplers
 from tests.jobs.made import CARD, card
 
 NO_CLASSES = card(classes=[], null_class=None, guidance_scale=1.0)
@@ -119,6 +122,10 @@ def test_a_model_without_a_null_class_is_asked_with_a_label() -> None:
         (NO_NULL_CLASS, {"label": 4}, "label", "0 to 3"),
         (NO_NULL_CLASS, {"label": 0, "guidance_scale": 2}, "guidance_scale", "no null class"),
         (card(null_class=9), {"label": 7}, "label", "0 to 3"),
+        (NO_CLASSES, {"label": "cycle"}, "label", "no classes"),
+        (CARD, {"eta": 0.0}, "eta", "ddpm takes none"),
+        (CARD, {"strength": 0.5}, "strength", "nothing without an image"),
+        (CARD, {"image": "", "strength": 0.25, "steps": 251}, "steps", "1 to 250"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused_with_what_it_can(
@@ -129,6 +136,39 @@ def test_what_the_model_cannot_do_is_refused_with_what_it_can(
     assert refused.value.field == field
     assert allowed in refused.value.allowed
     assert field in str(refused.value)
+
+
+def test_a_cycle_goes_by_index() -> None:
+    """So that an image asked for alone has the class that it has in the cycle."""
+    assert resolved(count=6, label="cycle").labels == [0, 1, 2, 3, 0, 1]
+    assert resolved(count=2, first_index=3, label="cycle").labels == [3, 0]
+    assert resolved(card(classes=["bus", "cycle"], null_class=2), count=2, label="cycle").labels == [1, 1]
+
+
+def test_eta_is_of_ddim_alone() -> None:
+    served = card(samplers=["ddpm", "ddim"])
+    assert resolved(served).eta is None
+    assert "eta" not in resolved(served).recipe(0)
+    assert resolved(served, sampler="ddim").eta == 0
+    assert resolved(served, sampler="ddim", eta=0.5).recipe(0)["eta"] == 0.5
+
+
+def test_a_job_that_begins_from_an_image_undoes_a_share_of_the_schedule() -> None:
+    image = base64.b64encode(b"any file").decode()
+    begun = resolved(image=image, strength=0.25)
+    assert (begun.start, begun.steps) == (250, 250)
+    assert resolved(image=image).start == 600
+    assert resolved(image=image, strength=1e-9).start == 1
+    assert begun.recipe(0)["start"] == 250
+    assert begun.recipe(0)["image_sha256"] == hashlib.sha256(b"any file").hexdigest()
+    assert resolved().start == 1000
+    assert "start" not in resolved().recipe(0)
+
+
+def test_the_contract_and_the_model_know_the_same_names() -> None:
+    assert set(get_args(Spacing)) == set(samplers.SPACINGS)
+    assert get_args(Thresholding) == get_args(samplers.Thresholding)
+    assert TAKES_ETA in samplers.SAMPLERS
 
 
 def test_the_last_index_can_be_asked_for() -> None:

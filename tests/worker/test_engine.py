@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
 from itertools import count as numbers
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,14 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jobs.schema import JobSpec
-from model import samplers
-from model.samplers import SAMPLERS
+from jobs.schema import TAKES_ETA, JobSpec, Thresholding
+from model import images, samplers
+from model.samplers import SAMPLERS, SPACINGS
 from tests.jobs.made import spec
 from worker.catalog import Model
 from worker.engine import Engine, Step, Task
 
 NULL = 10  # the tiny network's null class
+START_IMAGE = base64.b64encode(images.png(torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4)).decode()
 
 quick = settings(
     max_examples=15,
@@ -33,12 +35,19 @@ quick = settings(
 def specs(draw: st.DrawFn, max_count: int = 5) -> JobSpec:
     """Anything that may be asked of the tiny network, in few steps."""
     count = draw(st.integers(1, max_count))
+    sampler = draw(st.sampled_from(sorted(SAMPLERS)))
+    image = draw(st.sampled_from([None, START_IMAGE]))
     return asked(
         count=count,
         first_index=draw(st.sampled_from([0, 3, 2**32 - 6])),
         seed=draw(st.sampled_from([0, 7, 2**63, 2**64 - 1])),
         steps=draw(st.integers(1, 5)),
-        sampler=draw(st.sampled_from(sorted(SAMPLERS))),
+        sampler=sampler,
+        spacing=draw(st.sampled_from(sorted(SPACINGS))),
+        eta=draw(st.sampled_from([0.0, 0.5, 1.0])) if sampler == TAKES_ETA else None,
+        thresholding=draw(st.sampled_from(get_args(Thresholding))),
+        image=image,
+        start=1000 if image is None else draw(st.sampled_from([5, 600])),
         labels=draw(st.lists(st.integers(0, NULL), min_size=count, max_size=count)),
         guidance_scale=draw(st.sampled_from([0.0, 1.0, 2.5])),
     )
@@ -50,7 +59,7 @@ def asked(**fields: Any) -> JobSpec:
 
 
 def task(key: str, of: JobSpec, model: Model) -> Task:
-    return Task.of(key, of, model.checkpoint.schedule)
+    return Task.of(key, of, model.checkpoint.schedule, model.card.channels)
 
 
 def engine(model: Model, slots: int) -> Engine:
@@ -127,10 +136,30 @@ def test_what_shapes_a_picture_changes_it(model: Model) -> None:
         {"steps": 5},
         {"guidance_scale": 1.0},
         {"sampler": "ddpm_beta"},
+        {"sampler": "ddim", "eta": 0.0},
+        {"sampler": "ddim", "eta": 0.5},
+        {"sampler": "dpmpp_2m"},
+        {"sampler": "heun"},
+        {"spacing": "linspace"},
+        {"thresholding": "none"},
+        {"image": START_IMAGE},
+        {"image": START_IMAGE, "start": 600},
     ]
     pictures = [alone(model, mine.model_copy(update=change)) for change in [{}, *others]]
     for i, one in enumerate(pictures):
         assert not any(torch.equal(one, other) for other in pictures[:i])
+
+
+def test_a_job_begins_from_its_image(exact: Model) -> None:
+    """By little noise little is changed, and by all of it next to nothing is kept."""
+    pixels = images.read(base64.b64decode(START_IMAGE), channels=1)
+
+    def distance(start: int) -> float:
+        begun = alone(exact, asked(image=START_IMAGE, start=start, steps=1, thresholding="none"))
+        return (begun[0] - pixels).abs().mean().item()
+
+    assert distance(1) < 0.02
+    assert distance(1) < distance(50) < distance(1000)
 
 
 def test_count_and_frames_change_nothing(model: Model) -> None:
@@ -254,7 +283,7 @@ def test_a_removed_job_may_come_back(exact: Model) -> None:
     assert steps_of(running.step()) == {"mine": [2]}
 
 
-@pytest.mark.parametrize("wrong", [{"sampler": "euler"}, {"steps": 0}, {"steps": 1001}])
+@pytest.mark.parametrize("wrong", [{"sampler": "euler"}, {"steps": 0}, {"steps": 1001}, {"steps": 2, "start": 1}])
 def test_what_cannot_be_run_is_refused_before_it_enters(exact: Model, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"sampler|steps"):
         task("mine", asked(**wrong), exact)

@@ -48,7 +48,7 @@ def test_all_frames_are_every_row() -> None:
 def step(pixels: Tensor, first: int = 0) -> Step:
     """A last step that looks like these pixels, uint8 (B, C, H, W)."""
     count = first + len(pixels)
-    task = Task.of("job", spec(count=count, labels=None, steps=2), Schedule())
+    task = Task.of("job", spec(count=count, labels=None, steps=2), Schedule(), channels=1)
     return Step(task, first, row=2, timestep=499, x0=from_uint8(pixels))
 
 
