@@ -11,7 +11,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import structlog
 import typer
@@ -207,6 +207,7 @@ def evaluate(
     count: Annotated[int, typer.Option(help="Samples of each kind.")] = 200,
     seed: int = 0,
     steps: int | None = None,
+    sampler: str | None = None,
     guidance: Annotated[float | None, typer.Option(help="Of the conditional ones.")] = None,
     source: Annotated[str | None, typer.Option(help="The data, where the card's own is elsewhere now.")] = None,
     data_root: DataRoot = None,
@@ -214,33 +215,53 @@ def evaluate(
     write: Annotated[bool, typer.Option(help="Put the figures on the model's card.")] = False,
     device: Device = None,
 ) -> None:
-    """Measures a model with a classifier trained on its real data: recognised samples, and copies."""
+    """Measures a model by its real data: recognised samples, distances, copies, and bits per dimension."""
     import torch
 
-    from jobs.resolve import resolve
-    from jobs.schema import GenerateRequest
-    from model import checkpoint, data, images
+    from jobs.resolve import FieldError, resolve
+    from jobs.schema import CYCLE, GenerateRequest
+    from model import checkpoint, classifier, data, images
     from model import evaluate as measure
+    from model.likelihood import bits_per_dimension
 
     loaded = _load(model, device, max_count=1_000_000)
-    source = source or loaded.card.data["source"]
+    card, source = loaded.card, source or loaded.card.data["source"]
     try:
         train_set, test_set = (
-            data.load(source, root=data_root, split=split, size=loaded.card.image_size) for split in data.SPLITS
+            data.load(source, root=data_root, split=split, size=card.image_size) for split in data.SPLITS
         )
     except data.DataError as error:
         _stop(f"{error}; --source names other data")
-    free = resolve(GenerateRequest(count=count, seed=seed, steps=steps), loaded.card)
-    unconditional = images.from_uint8(_sample(loaded, free))
-    conditional, labels, classifier, scale = None, None, None, 1.0
-    if loaded.card.classes:
-        classifier = measure.classifier(train_set, test_set, cache)
-        labels = torch.arange(count) % len(loaded.card.classes)
-        asked = GenerateRequest(count=count, seed=seed, steps=steps, labels=labels.tolist(), guidance_scale=guidance)
-        spec = resolve(asked, loaded.card)
-        conditional, scale = images.from_uint8(_sample(loaded, spec)), spec.guidance_scale
-    figures = measure.evaluate(unconditional, conditional, labels, train_set, test_set, classifier)
-    figures |= {"sampler": free.sampler, "steps": free.steps, "guidance_scale": scale, "seed": seed}
+    asked = GenerateRequest(count=count, seed=seed, steps=steps, sampler=sampler)
+    specs = {}
+    try:
+        if not card.classes or card.null_class is not None:
+            specs["unconditional"] = resolve(asked, card)
+        if card.classes:
+            specs["conditional"] = resolve(asked.model_copy(update={"label": CYCLE, "guidance_scale": guidance}), card)
+    except FieldError as error:
+        _stop(str(error))
+    figures: dict[str, Any] = {"seed": seed}
+    judge = None
+    if train_set.labels is not None and len(test_set):
+        judge = classifier.train(train_set, test_set, cache, device=loaded.network.device)
+        figures["classifier"] = {"accuracy": round(judge.accuracy, 4), "test_images": len(test_set)}
+    for kind, spec in specs.items():
+        figures |= {"sampler": spec.sampler, "steps": spec.steps}
+        samples, asked_for = images.from_uint8(_sample(loaded, spec)), None
+        if kind == "conditional":
+            asked_for = torch.tensor(spec.labels)
+        figures[kind] = measure.evaluate(samples, asked_for, train_set, test_set, judge)
+    if card.classes:
+        figures["conditional"]["guidance_scale"] = specs["conditional"].guidance_scale
+    labels = test_set.labels if card.classes else None
+    if len(test_set) and (labels is not None or not card.classes):
+
+        def predict(x_t: Tensor, t: Tensor, chosen: Tensor) -> Tensor:
+            return loaded.network.predict(x_t, t, None if labels is None else labels[chosen])
+
+        bits, spread = bits_per_dimension(predict, loaded.checkpoint.schedule, test_set.images)
+        figures["bits_per_dimension"] = {"bound": round(bits, 4), "standard_error": round(spread, 4)}
     console.print_json(data=figures)
     if write:
         path = _path(model)

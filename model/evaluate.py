@@ -1,94 +1,70 @@
-"""How good samples are, judged by real data: a classifier that never saw a sample, and the nearest training image.
+"""How good samples are, judged by real data.
 
-A share of samples that it recognises says whether they look like the data; the distance to the nearest
-training image, beside that of real images held out, says whether they are more than copies of it.
+By a classifier that never saw a sample: how many it recognises, and how far samples lie from real images in its
+features (Fréchet and kernel distance, precision and recall). By the nearest training image, beside that of real images
+held out: whether samples are more than copies. Every figure comes with its sample count and an interval.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, repeat
-from pathlib import Path
+import warnings
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model import images
-from model.checkpoint import write_atomically
+from model.classifier import Classifier
 from model.data import Dataset
 
-CLASSIFIER_VERSION = 1  # part of the cache's key: raise it with every change to the network or its training
-STEPS = 1200
-BATCH_SIZE = 128
-PEAK_LEARNING_RATE = 5e-3
-WIDTHS = (32, 64, 128, 256)  # of the convolutions, the last one again where images have more halvings to give
-LARGEST_SIDE = 7  # of what the last convolution sees
-
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
-CHUNK = 1024  # images looked at together
+INTERVAL = 0.95  # what every interval means to hold
+RESAMPLES = 50  # of the bootstrap
+KERNEL_SUBSETS = 50
+KERNEL_SUBSET_SIZE = 500
+NEIGHBOURS = 3  # of precision and recall
+CHUNK = 1024  # images compared at once
 
 
-class ConvNet(nn.Module):
-    """Convolutions with batch norm, halving between them, and a linear layer over what is left."""
+def evaluate(
+    samples: Tensor, labels: Tensor | None, train: Dataset, test: Dataset, classifier: Classifier | None
+) -> dict[str, Any]:
+    """Figures of one kind of samples, as plain JSON.
 
-    def __init__(self, channels: int, size: int, classes: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for width in chain(WIDTHS, repeat(WIDTHS[-1])):
-            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
-            if size <= LARGEST_SIDE:
-                break
-            layers.append(nn.MaxPool2d(2))
-            size //= 2
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(channels * size * size, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> logits (B, classes)."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
-
-
-@dataclass(frozen=True, slots=True)
-class Classifier:
-    """`accuracy` is measured on the test split, which it has not learnt from."""
-
-    network: nn.Module
-    accuracy: float
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        """How likely each class is: images (B, C, H, W) in [-1, 1] -> (B, classes) float32, on the CPU."""
-        return _probabilities(self.network, x)
-
-
-def classifier(
-    train: Dataset, test: Dataset, cache: Path, *, device: str | torch.device = "cpu", seed: int = 0
-) -> Classifier:
-    """A classifier of `train`, its weights from the folder `cache` where they lie there already.
-
-    On one device `seed` fixes the weights. Raises ValueError where either data set has no labels or no images.
+    samples     float (B, C, H, W) in [-1, 1]; judged as their PNGs will show them
+    labels      (B,) int64: the classes that they were asked for; None where there was none
+    classifier  None where the data has no classes: distances to training images are all there is to say
+    Raises ValueError where samples are missing or no floats.
     """
-    if train.labels is None or test.labels is None or not len(train) or not len(test):
-        raise ValueError(f"{train.source} needs images with classes in both splits to train a classifier")
-    path = cache / _cache_name(train, seed)
-    network = _untrained(train, seed).to(device)
-    try:
-        network.load_state_dict(load_file(path, device=str(device)))
-    except (OSError, SafetensorError, RuntimeError):  # absent or damaged: the weights can be had again
-        _train(network, train, seed)
-        cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
-    network.eval().requires_grad_(False)
-    return Classifier(network, accuracy(_probabilities(network, images.from_uint8(test.images)), test.labels))
+    if not samples.is_floating_point() or not len(samples):
+        raise ValueError(f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}")
+    pixels = images.to_uint8(samples)
+    figures: dict[str, Any] = {"samples": len(samples)}
+    if classifier is not None:
+        probabilities, features = classifier.look(pixels)
+        figures |= _share("recognised", recognised(probabilities, labels), len(samples))
+        if labels is not None:
+            figures |= _share("accuracy", accuracy(probabilities, labels), len(samples))
+        _, real = classifier.look(test.images)
+        _, alike = classifier.look(_evenly(train.images, len(samples)))
+        if min(len(features), len(alike)) > 1:
+            figures |= {
+                "frechet": _beside(frechet, features, alike, real),
+                "kernel": _beside(kernel, features, alike, real),
+            }
+            figures |= _share("precision", covered(features, real), len(features))
+            figures |= _share("recall", covered(real, features), len(real))
+    distances = nearest_training_distance(pixels, train.images)
+    held_out = nearest_training_distance(_evenly(test.images, len(samples)).to(pixels.device), train.images)
+    return {
+        **figures,
+        "identical_to_training": int((distances == 0).sum()),
+        "nearest_training_distance": _summary(distances),
+        "held_out_nearest_training_distance": _summary(held_out),
+    }
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -102,13 +78,61 @@ def recognised(probabilities: Tensor, labels: Tensor | None = None, confidence: 
     return (likely >= confidence).double().mean().item()
 
 
-def wilson(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(share: float, count: int, confidence: float = INTERVAL) -> tuple[float, float]:
     """The score interval of a share of `count` samples (Wilson 1927), which holds at shares of 0 and 1 too."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = share + z * z / (2 * count)
     margin = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
     scale = 1 + z * z / count
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
+
+
+def frechet(features: Tensor, real: Tensor) -> tuple[float, float]:
+    """The Fréchet distance of two sets of features (B, F) and (N, F) (Heusel et al. 2017), and its standard error.
+
+    The error is that of resampling `features`. Few samples make the distance larger: compare at one count alone.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]), reset_real_features=False)
+    metric.set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+
+    def distance(sample: Tensor) -> float:
+        metric.reset()
+        metric.update(sample.double(), real=False)
+        return float(metric.compute())
+
+    generator = torch.Generator().manual_seed(0)
+    count = len(features)
+    again = [features[torch.randint(count, (count,), generator=generator)] for _ in range(RESAMPLES)]
+    return distance(features), torch.tensor([distance(sample) for sample in again]).std().item()
+
+
+def kernel(features: Tensor, real: Tensor) -> tuple[float, float]:
+    """The kernel distance (Bińkowski et al. 2018), which is unbiased, and its spread over subsets."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    size = min(KERNEL_SUBSET_SIZE, len(features), len(real))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Metric .* will save all")
+        metric = KernelInceptionDistance(feature=_Given(features.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size)
+        torch.manual_seed(0)
+        metric.update(real.double(), real=True)
+        metric.update(features.double(), real=False)
+        mean, spread = metric.compute()
+    return float(mean), float(spread)
+
+
+def covered(features: Tensor, manifold: Tensor) -> float:
+    """The share of `features` (B, F) nearer to some point of `manifold` (N, F) than that point's third neighbour is.
+
+    Precision, of samples among real images; recall, the other way round (Kynkäänniemi et al. 2019, eq. 1).
+    """
+    nth = min(NEIGHBOURS + 1, len(manifold))  # a point is the first neighbour of itself
+    radii = torch.cat([torch.cdist(some, manifold).kthvalue(nth, dim=1).values for some in manifold.split(CHUNK)])
+    near = [(torch.cdist(some, manifold) <= radii).any(dim=1) for some in features.split(CHUNK)]
+    return torch.cat(near).double().mean().item()
 
 
 def nearest_training_distance(samples: Tensor, train: Tensor) -> Tensor:
@@ -126,57 +150,28 @@ def nearest_training_distance(samples: Tensor, train: Tensor) -> Tensor:
     return nearest.sqrt()
 
 
-def evaluate(
-    unconditional: Tensor | None,
-    conditional: Tensor | None,
-    labels: Tensor | None,
-    train: Dataset,
-    test: Dataset,
-    classifier: Classifier | None,
+class _Given(nn.Module):
+    """Stands where torchmetrics expects a network: the features have been taken already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _beside(
+    measure: Callable[[Tensor, Tensor], tuple[float, float]], features: Tensor, alike: Tensor, real: Tensor
 ) -> dict[str, Any]:
-    """Figures of a model's samples, as plain JSON: what the card keeps under `metrics`.
+    """A distance of samples to the test set, and that of as many real training images."""
 
-    unconditional, conditional  float (B, C, H, W) in [-1, 1], or None; judged as their PNGs will show them
-    labels                      (B,) int64: the classes that `conditional` was asked for
-    classifier                  None where the data has no classes: distances are all there is to say
-    Raises ValueError where samples are missing, not floats, or come without their labels.
-    """
-    if unconditional is None and conditional is None:
-        raise ValueError("there are no samples to evaluate")
-    if (conditional is None) != (labels is None):
-        raise ValueError("conditional samples and their labels go together")
-    figures: dict[str, Any] = {}
-    if classifier is not None:
-        figures["classifier"] = {"accuracy": round(classifier.accuracy, 4), "test_images": len(test)}
-    for name, samples, asked in (
-        ("unconditional", unconditional, None),
-        ("conditional", conditional, labels),
-    ):
-        if samples is not None:
-            figures[name] = _figures(samples, asked, train, test, classifier)
-    return figures
+    def figures(of: Tensor) -> dict[str, Any]:
+        value, error = measure(of, real)
+        margin = NormalDist().inv_cdf((1 + INTERVAL) / 2) * error
+        return {"distance": round(value, 4), "interval": [round(value - margin, 4), round(value + margin, 4)]}
 
-
-def _figures(
-    samples: Tensor, labels: Tensor | None, train: Dataset, test: Dataset, classifier: Classifier | None
-) -> dict[str, Any]:
-    if not samples.is_floating_point() or not len(samples):
-        raise ValueError(f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}")
-    pixels = images.to_uint8(samples)
-    figures: dict[str, Any] = {"samples": len(samples)}
-    if classifier is not None:
-        probabilities = classifier.probabilities(images.from_uint8(pixels))
-        figures |= _share("recognised", recognised(probabilities, labels), len(samples))
-        if labels is not None:
-            figures |= _share("accuracy", accuracy(probabilities, labels), len(samples))
-    distances = nearest_training_distance(pixels, train.images)
-    held_out = _evenly(test.images, len(samples)).to(pixels.device)
-    return {
-        **figures,
-        "identical_to_training": int((distances == 0).sum()),
-        "nearest_training_distance": _summary(distances),
-        "held_out_nearest_training_distance": _summary(nearest_training_distance(held_out, train.images)),
-    }
+    return {**figures(features), "as_many_training_images": {"images": len(alike), **figures(alike)}}
 
 
 def _share(name: str, share: float, count: int) -> dict[str, Any]:
@@ -186,61 +181,11 @@ def _share(name: str, share: float, count: int) -> dict[str, Any]:
 def _summary(distances: Tensor) -> dict[str, Any]:
     if not len(distances):
         return {"images": 0}
-    least, middle = distances.min().item(), distances.quantile(0.5).item()
-    return {"images": len(distances), "min": round(least, 2), "median": round(middle, 2)}
+    quantiles = {"min": 0.0, "1%": 0.01, "median": 0.5}
+    return {"images": len(distances)} | {name: round(distances.quantile(q).item(), 2) for name, q in quantiles.items()}
 
 
 def _evenly(pixels: Tensor, count: int) -> Tensor:
     """`count` images spread over all of them, which may be sorted by class; all where there are not so many."""
     count = min(count, len(pixels))
     return pixels[torch.arange(count) * len(pixels) // max(1, count)]
-
-
-def _untrained(data: Dataset, seed: int) -> nn.Module:
-    """The network as `seed` draws it; the global generator is left as it was."""
-    _, channels, size, _ = data.images.shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # Channels last is what convolutions on a CPU are made for: two to three times as fast here.
-        return ConvNet(channels, size, len(data.classes)).to(memory_format=torch.channels_last)
-
-
-def _train(network: nn.Module, data: Dataset, seed: int) -> None:
-    """AdamW under one cycle of the learning rate (Smith & Topin 2018)."""
-    device = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=STEPS)
-    network.train()
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        for x, labels in _batches(data, seed):
-            loss = F.cross_entropy(network(images.from_uint8(x.to(device))), labels.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-
-
-def _batches(data: Dataset, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """STEPS batches, uint8 (B, C, H, W) and (B,): every image once an epoch, however few there are."""
-    assert data.labels is not None
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.int64)
-    for _ in range(STEPS):
-        while len(order) < BATCH_SIZE:
-            order = torch.cat([order, torch.randperm(len(data), generator=generator)])
-        chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
-        yield data.images[chosen], data.labels[chosen]
-
-
-@torch.no_grad()
-def _probabilities(network: nn.Module, x: Tensor) -> Tensor:
-    device = next(network.parameters()).device
-    return torch.cat([network(chunk.to(device)).float().softmax(dim=1).cpu() for chunk in x.split(CHUNK)])
-
-
-def _cache_name(data: Dataset, seed: int) -> str:
-    """One name for one classifier: of what, at which size, and of which data exactly (two folders may share a name)."""
-    assert data.labels is not None
-    content = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:12]
-    size = data.images.shape[-1]
-    return f"classifier-{data.source}-{size}-{content}-seed{seed}-v{CLASSIFIER_VERSION}.safetensors"

@@ -90,6 +90,13 @@ class Network:
         output[guided] = guide(output[guided], unconditional, scale)
         return output
 
+    @torch.no_grad()
+    def predict(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """The same without guidance, from and to the CPU."""
+        self.warm()
+        moved = None if labels is None else labels.to(self.device)
+        return self._forward(x.to(self.device), t.to(self.device), moved).cpu()
+
     def _forward(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         return torch.cat(
             [

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from model import data
+from model.classifier import Classifier, train
+from model.data import Dataset
+
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"
+QUICK = 300  # steps of a classifier: enough for digits, and a quarter of what larger pictures need
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +32,25 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"{REAL_DATA} does not exist")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def split_digits() -> tuple[Dataset, Dataset]:
+    return data.load("digits"), data.load("digits", split="test")
+
+
+@pytest.fixture(scope="session")
+def classifier_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("classifiers") / "cache"
+
+
+@pytest.fixture(scope="session")
+def trained(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> Classifier:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.classifier.STEPS", QUICK)
+        return train(*split_digits, classifier_cache)
+
+
+def part(dataset: Dataset, count: int) -> Dataset:
+    assert dataset.labels is not None
+    return dataclasses.replace(dataset, images=dataset.images[:count], labels=dataset.labels[:count])
