@@ -86,7 +86,9 @@ def worker(redis_url: RedisUrl = None, models: Annotated[Path | None, typer.Opti
 
 @cli.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/mnist.toml.")],
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe, such as recipes/mnist.toml; or give --data.")] = None,
+    own: Annotated[Path | None, typer.Option("--data", help="Your own images instead: a folder, or a ZIP.")] = None,
+    size: Annotated[int | None, typer.Option(help="Of your own images: what they are cropped and resized to.")] = None,
     data_root: DataRoot = None,
     resume: Annotated[bool, typer.Option(help="Go on where this run was stopped.")] = False,
     name: Annotated[str | None, typer.Option(help="What to call the model; the recipe's name by default.")] = None,
@@ -97,28 +99,56 @@ def train(
 ) -> None:
     """Trains a model and puts it among the served ones. Ctrl-C stops it; --resume goes on exactly there."""
     from model import data
-    from model.recipe import Recipe, RecipeError
+    from model.hardware import default_device
+    from model.recipe import Recipe, RecipeError, automatic
     from model.train import Trainer, TrainingError
 
     try:
-        what = Recipe.read(recipe)
-        what = what if name is None else replace(what, name=name)
+        if own is not None and recipe is None:
+            images = data.load(str(own), size=size)
+            what = automatic(name or own.stem, str(own), size, images, default_device(device).type)
+        elif recipe is not None and own is None:
+            what = Recipe.read(recipe)
+            what = what if name is None else replace(what, name=name)
+            images = data.load(what.data.source, root=data_root, size=what.data.size)
+        else:
+            _stop("give a recipe, such as recipes/mnist.toml, or --data with a folder or ZIP of your own images")
         target, run = models / what.name, runs / what.name
         if target.exists() and not overwrite:
             _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
-        images = data.load(what.data.source, root=data_root, size=what.data.size)
         trainer = Trainer(what, images, run, device=device)
         if resume:
             trainer.resume()
         elif trainer.state_path.exists():
             _stop(f"{run} holds a run already: go on with --resume, or remove it")
-        console.print(f"{what.name}: {len(images)} images of {images.source}, on {trainer.device}, state in {run}")
+        _announce(trainer)
         _train(trainer)
     except (data.DataError, RecipeError, TrainingError) as error:
         _stop(str(error))
+    except OSError as error:  # no space, most likely; what was saved before is whole
+        _stop(f"{error}: once that is mended, go on with --resume")
     models.mkdir(parents=True, exist_ok=True)
     _publish(run / "checkpoint", target)
     console.print(f"{what.name} is in {target}; a running service shows it in a moment")
+
+
+def _announce(trainer: Trainer) -> None:
+    """What will be trained on, with what, and for how long."""
+    data, settings = trainer.data, trainer.recipe.training
+    _, channels, side, _ = data.images.shape
+    colour, classes = "grey" if channels == 1 else "RGB", ", ".join(data.classes)
+    console.print(f"{data.source}: {len(data):,} images, {side} × {side} {colour}; classes: {classes or 'none'}")
+    if data.skipped:
+        console.print(f"skipped, since they cannot be read: {len(data.skipped)}, such as {', '.join(data.skipped[:3])}")
+    widths = " / ".join(str(width) for width in trainer.unet.config.block_out_channels)
+    parameters = sum(parameter.numel() for parameter in trainer.unet.parameters())
+    console.print(f"network: {widths}, {parameters / 1e6:.1f} million parameters")
+    left = settings.steps - trainer.step
+    minutes = left * trainer.seconds_a_step() / 60
+    console.print(
+        f"{left:,} steps of {settings.batch_size} images on {trainer.device}: {minutes:.0f} minutes at the most; "
+        f"state in {trainer.run}, Ctrl-C stops, --resume goes on"
+    )
 
 
 def _train(trainer: Trainer) -> None:
@@ -312,16 +342,16 @@ def _sample(model: Model, spec: JobSpec) -> Tensor:
 
 
 def _load(model: Path, device: str | None, max_count: int) -> Model:
-    import torch
-
     from model.checkpoint import CheckpointError
+    from model.hardware import default_device
     from worker.catalog import load_model
     from worker.engine import RESERVE
 
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path = _path(model)
     try:
-        return load_model(path, chosen, max_rows=int(OFFLINE_SLOTS * (1 + RESERVE)), max_count=max_count)
+        return load_model(
+            path, default_device(device), max_rows=int(OFFLINE_SLOTS * (1 + RESERVE)), max_count=max_count
+        )
     except CheckpointError as error:
         _stop(str(error))
 

@@ -1,4 +1,4 @@
-"""The data sets that models are trained on: named ones, and a folder of your own images.
+"""The data sets that models are trained on: named ones, and your own images (`model.own_images`).
 
 A small data set fits in memory, so it is one uint8 tensor: no workers, no queue, exact order.
 """
@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
-
-from model import images
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = "train", "test"
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 DIGITS_HELD_OUT = 5  # every fifth of scikit-learn's digits is the test split, which it does not come with
-GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes
-FOLDER_HELD_OUT = 10  # likewise every tenth of your own images
 
 
 class DataError(Exception):
@@ -32,28 +26,34 @@ class DataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes."""
+    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes.
+
+    skipped  files that could not be read, of both splits
+    """
 
     source: str
     images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def load(source: str, *, root: Path | None = None, split: Split = "train", size: int | None = None) -> Dataset:
-    """The data set named `source` (one of SOURCES, or a folder), at `size` × `size` pixels where given.
+    """The data set named `source` (one of SOURCES, or a folder or ZIP), at `size` × `size` pixels where given.
 
     Without `root`, torchvision downloads into data/. Raises DataError where there is nothing to read.
     """
     if source in SOURCES:
         dataset = SOURCES[source](root, split)
         return dataset if size is None or size == dataset.images.shape[-1] else _resized(dataset, size)
-    if Path(source).is_dir():
-        return folder(Path(source), split, size)
-    raise DataError(f"no data set {source!r}: it is neither one of {sorted(SOURCES)} nor a folder that exists")
+    if Path(source).exists():
+        from model import own_images
+
+        return own_images.load(Path(source), split, size)
+    raise DataError(f"no data set {source!r}: it is neither one of {sorted(SOURCES)} nor a folder or ZIP that exists")
 
 
 def digits(root: Path | None, split: Split) -> Dataset:
@@ -95,32 +95,6 @@ def cifar10(root: Path | None, split: Split) -> Dataset:
     return Dataset("cifar10", pixels, torch.tensor(data.targets), tuple(data.classes))
 
 
-def folder(path: Path, split: Split = "train", size: int | None = None) -> Dataset:
-    """Your own images: `path/*.png`, or one subfolder a class. Grey stays grey where every image is.
-
-    Without `size` the images must all be square and alike; with it they are cropped to the middle and resized.
-    """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"no images in {path}: put {', '.join(sorted(IMAGE_SUFFIXES))} files there")
-    names = [file.relative_to(path).parts[0] if len(file.relative_to(path).parts) > 1 else "" for file in files]
-    if "" in names and len(set(names)) > 1:
-        raise DataError(f"{path} holds images beside class folders: use one or the other")
-    opened = [_open(file) for file in files]
-    channels = 1 if all(image.mode in ("1", "L", "LA") for image in opened) else 3
-    side = size or opened[0].width
-    if size is None and {image.size for image in opened} != {(side, side)}:
-        raise DataError(f"the images in {path} are not all square and of one size: give the size to train at")
-    # Converted first: Pillow resizes palettes and black-and-white by the nearest pixel.
-    opened = [image.convert("L" if channels == 1 else "RGB") for image in opened]
-    pixels = torch.stack([images.from_pil(ImageOps.fit(image, (side, side)), channels) for image in opened])
-    classes = tuple(sorted(set(names) - {""}))
-    labels = torch.tensor([classes.index(name) for name in names]) if classes else None
-    held_out = torch.arange(len(pixels)) % FOLDER_HELD_OUT == FOLDER_HELD_OUT - 1
-    chosen = held_out if split == "test" else ~held_out
-    return Dataset(path.name, pixels[chosen], None if labels is None else labels[chosen], classes)
-
-
 SOURCES: dict[str, Callable[[Path | None, Split], Dataset]] = {
     "digits": digits,
     "mnist": mnist,
@@ -160,18 +134,6 @@ def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
 def _from_torchvision(source: str, data: object) -> Dataset:
     classes = tuple(name.split(" - ")[0] for name in data.classes)  # type: ignore[attr-defined]  # "0 - zero" -> "0"
     return Dataset(source, data.data[:, None], data.targets.long(), classes)  # type: ignore[attr-defined]
-
-
-def _open(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            image.load()
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{file} cannot be read as an image: {error}") from error
-    upright: Image.Image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
-    if upright.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
-        return upright.point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    return upright
 
 
 def _resized(dataset: Dataset, size: int) -> Dataset:

@@ -8,6 +8,11 @@ import sys
 import torch
 
 
+def default_device(name: str | None = None) -> torch.device:
+    """The named device; without a name a GPU, where there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 runs in hardware there; elsewhere it is emulated, and slower than float32."""
     if device.type == "cuda":

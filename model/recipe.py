@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from model.data import Dataset
 from model.schedule import Schedule
 from model.unet import UNetConfig
+
+FEWEST_IMAGES = 16
+COARSEST_SIDE = 8  # at which there is attention
 
 
 class RecipeError(Exception):
@@ -93,6 +97,36 @@ class Recipe:
             )
         except (ValueError, TypeError) as error:
             raise RecipeError(f"recipe {self.name}, [unet]: {error}") from error
+
+
+def automatic(name: str, source: str, size: int | None, data: Dataset, device: str) -> Recipe:
+    """A recipe for images that nobody has trained on before: as deep as their size asks, as wide as the device bears.
+
+    Raises RecipeError where there are too few, or where they cannot be halved often enough.
+    """
+    count, channels, side, _ = data.images.shape
+    if count < FEWEST_IMAGES:
+        raise RecipeError(f"{data.source} holds {count} images: {FEWEST_IMAGES} are the least, hundreds are better")
+    halvings = max(1, math.ceil(math.log2(side / COARSEST_SIDE)))
+    stride = 2**halvings
+    if side % stride:
+        nearest = max(1, round(side / stride)) * stride
+        raise RecipeError(f"images of {side} × {side} cannot be halved {halvings} times: give --size {nearest}")
+    base = 32 if device == "cpu" else 64 if channels == 1 else 128
+    widths = [base * min(2**level, 4) for level in range(halvings + 1)]
+    seen = min(max(30 * count, 250_000), 1_000_000)
+    batch_size = min(64, count)
+    return Recipe(
+        name=name,
+        data=Data(source=source, size=size),
+        training=Training(steps=seen // batch_size, batch_size=batch_size, class_dropout=0.2, min_snr_gamma=5.0),
+        unet={
+            "block_out_channels": widths,
+            "down_block_types": ["DownBlock2D"] * halvings + ["AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D"] + ["UpBlock2D"] * halvings,
+        },
+        guidance_scale=1.5 if data.labels is not None else 1.0,
+    )
 
 
 def _build(kind: type, values: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from torch import Tensor
 from model import checkpoint, figures, images, samplers
 from model.data import Dataset
 from model.ema import EMA
-from model.hardware import can_compile, has_bf16
+from model.hardware import can_compile, default_device, has_bf16
 from model.recipe import Recipe
 from model.unet import UNet
 
@@ -59,7 +59,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, data: Dataset, run: Path, *, device: str | None = None) -> None:
         self.recipe, self.data, self.run = recipe, data, run
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = default_device(device)
         if len(data) < recipe.training.batch_size:
             raise TrainingError(
                 f"{data.source} holds {len(data)} images, fewer than a batch of {recipe.training.batch_size}: "
@@ -123,6 +123,14 @@ class Trainer:
                     clock = time.perf_counter()
                 yield report
 
+    def seconds_a_step(self) -> float:
+        """How long a step takes at the most: the second of two that are not compiled, and that change nothing."""
+        for _ in range(2):
+            clock = time.perf_counter()
+            self._backward(self.unet)
+            self.optimizer.zero_grad()
+        return time.perf_counter() - clock
+
     def checkpoint(self) -> None:
         """Saves the averaged network as a checkpoint, its samples, the loss curve, and what a resume needs."""
         losses = self.losses()
@@ -164,17 +172,10 @@ class Trainer:
 
     def _train_step(self, network: Callable[..., Tensor], clock: float) -> Report:
         settings = self.recipe.training
-        torch.manual_seed(_mix(settings.seed, self.step))
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        x0, labels = self._batch()
-        t = torch.randint(self.recipe.schedule.num_train_timesteps, (len(x0),), device=self.device)
-        noise = torch.randn_like(x0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
-            output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
-        loss = self._loss(output.float(), self.recipe.schedule.target(x0, t, noise), t)
-        loss.backward()
+        loss = self._backward(network)
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -186,6 +187,18 @@ class Trainer:
         seconds = time.perf_counter() - clock
         self.seconds += seconds
         return Report(self.step, value, rate, settings.batch_size / seconds)
+
+    def _backward(self, network: Callable[..., Tensor]) -> Tensor:
+        """The step's loss, whose gradients are left with the parameters."""
+        torch.manual_seed(_mix(self.recipe.training.seed, self.step))
+        x0, labels = self._batch()
+        t = torch.randint(self.recipe.schedule.num_train_timesteps, (len(x0),), device=self.device)
+        noise = torch.randn_like(x0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
+            output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
+        loss = self._loss(output.float(), self.recipe.schedule.target(x0, t, noise), t)
+        loss.backward()
+        return loss
 
     def _loss(self, output: Tensor, target: Tensor, t: Tensor) -> Tensor:
         """The mean squared error (Ho et al. 2020, eq. 14), each image weighed by its timestep where the recipe asks."""

@@ -6,13 +6,13 @@ import socket
 import uuid
 
 import structlog
-import torch
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from jobs import keys, models
 from jobs.records import Records
+from model.hardware import default_device
 from worker.batch_worker import HEARTBEAT_SECONDS, BatchWorker
 from worker.catalog import Catalog
 from worker.engine import RESERVE
@@ -29,7 +29,7 @@ RETRY_SECONDS = 0.25
 
 def run(settings: WorkerSettings) -> None:
     """Serves the queue until SIGTERM or SIGINT; jobs in progress are put back."""
-    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = default_device(settings.device)
     redis = connect(settings.redis_url)
     name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"  # a container's process ids repeat
     catalog = Catalog(

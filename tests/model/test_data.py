@@ -1,4 +1,4 @@
-"""Data sets: scikit-learn's digits, IDX files made up and real, and folders of images."""
+"""Named data sets: scikit-learn's digits, and IDX files made up and real."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ def write_idx(root: Path, name: str, packed: bool) -> dict[Split, tuple[Tensor, 
                 file.write_bytes(idx(values))
         made[split] = pixels[:, None], labels.long()  # type: ignore[index]
     return made
-
-
-def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), seed: int = 0) -> Tensor:
-    """Writes noise of that mode; returns it as uint8 (C, H, W)."""
-    pixels = noise(size[1], size[0], 1 if mode == "L" else 3, seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.squeeze(2).numpy()).save(path)
-    return pixels.permute(2, 0, 1)
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -163,104 +155,3 @@ def test_a_size_resizes() -> None:
 def test_what_is_neither_a_name_nor_a_folder_is_named() -> None:
     with pytest.raises(DataError, match=r"'ciphers'.*'digits'.*'mnist'"):
         data.load("ciphers")
-
-
-def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
-    made = [picture(tmp_path / f"{i:02}.png", seed=i) for i in range(20)]
-    train, test = data.load(str(tmp_path)), data.load(str(tmp_path), split="test")
-    assert train.labels is None
-    assert train.classes == ()
-    assert train.source == tmp_path.name
-    assert torch.equal(test.images, torch.stack([made[9], made[19]]))
-    assert torch.equal(train.images, torch.stack(made[:9] + made[10:19]))
-
-
-def test_subfolders_are_classes(tmp_path: Path) -> None:
-    made = {name: [picture(tmp_path / name / f"{i}.png", seed=i) for i in range(3)] for name in ("owl", "cat")}
-    made["cat"].append(picture(tmp_path / "cat" / "deeper" / "still.png", seed=9))
-    dataset = data.load(str(tmp_path))
-    assert dataset.classes == ("cat", "owl")
-    assert dataset.labels is not None
-    assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
-    assert torch.equal(dataset.images, torch.stack(made["cat"] + made["owl"]))
-
-
-def test_grey_stays_grey(tmp_path: Path) -> None:
-    made = [picture(tmp_path / f"{i}.png", mode="L", seed=i) for i in range(3)]
-    assert torch.equal(data.load(str(tmp_path)).images, torch.stack(made))
-
-
-def test_one_coloured_image_makes_all_rgb(tmp_path: Path) -> None:
-    grey, coloured = picture(tmp_path / "a.png", mode="L"), picture(tmp_path / "b.png")
-    images = data.load(str(tmp_path)).images
-    assert torch.equal(images, torch.stack([grey.expand(3, -1, -1), coloured]))
-
-
-def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
-    """A scanner's or a microscope's PNG: 257 of its steps are one of ours."""
-    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    images = data.load(str(tmp_path)).images
-    assert images.shape == (1, 1, 8, 8)
-    assert (images[0, 0].double() - torch.from_numpy(values / 257)).abs().max() <= 0.5 + 1e-6
-
-
-def test_a_camera_held_upright_is_turned_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6: the sensor's top is the picture's right."""
-    pixels = noise(8, 8)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels.numpy()).save(tmp_path / "photo.png", exif=exif)
-    assert torch.equal(data.load(str(tmp_path)).images[0, 0], pixels.rot90(-1))
-
-
-def test_palettes_are_resized_as_colours(tmp_path: Path) -> None:
-    """A GIF's two colours, halved in size, mix; the nearest pixel would not."""
-    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(16, 8)
-    Image.fromarray(stripes.numpy()).convert("P").save(tmp_path / "stripes.gif")
-    images = data.load(str(tmp_path), size=8).images
-    assert ((images[..., 2:-2] > 64) & (images[..., 2:-2] < 192)).all()
-
-
-def test_a_size_crops_to_the_middle(tmp_path: Path) -> None:
-    wide = picture(tmp_path / "wide.png", size=(12, 8))
-    tall = picture(tmp_path / "tall.png", size=(8, 14))
-    images = data.load(str(tmp_path), size=8).images
-    assert torch.equal(images, torch.stack([tall[:, 3:11], wide[:, :, 2:10]]))
-
-
-@pytest.mark.parametrize("sizes", [[(8, 8), (9, 9)], [(8, 9), (8, 9)]], ids=["unlike", "not square"])
-def test_without_a_size_images_must_be_square_and_alike(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
-    for i, size in enumerate(sizes):
-        picture(tmp_path / f"{i}.png", size=size)
-    with pytest.raises(DataError, match="give the size"):
-        data.load(str(tmp_path))
-
-
-@pytest.mark.parametrize("damage", ["not an image", "cut short"])
-def test_an_image_that_cannot_be_read_is_named(damage: str, tmp_path: Path) -> None:
-    picture(tmp_path / "good.png")
-    picture(tmp_path / "broken.png", size=(64, 64))
-    whole = (tmp_path / "broken.png").read_bytes()
-    (tmp_path / "broken.png").write_bytes(b"no picture" if damage == "not an image" else whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"broken\.png"):
-        data.load(str(tmp_path), size=8)
-
-
-def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
-    picture(tmp_path / "stray.png")
-    picture(tmp_path / "cat" / "1.png")
-    with pytest.raises(DataError, match="beside class folders"):
-        data.load(str(tmp_path))
-
-
-def test_an_empty_folder_says_what_to_put_there(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(DataError, match=r"\.png"):
-        data.load(str(tmp_path))
-
-
-def test_other_files_are_passed_over(tmp_path: Path) -> None:
-    picture(tmp_path / "a.PNG")
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert len(data.load(str(tmp_path))) == 1

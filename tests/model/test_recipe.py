@@ -9,7 +9,7 @@ import torch
 
 from model import data
 from model.data import Dataset
-from model.recipe import Recipe, RecipeError
+from model.recipe import Recipe, RecipeError, automatic
 from model.unet import UNet
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -22,10 +22,10 @@ def written(path: Path, text: str) -> Path:
     return file
 
 
-def grey(size: int, classes: int) -> Dataset:
+def grey(size: int, classes: int, count: int = 2) -> Dataset:
     names = tuple(str(i) for i in range(classes))
-    labels = torch.zeros(2, dtype=torch.int64) if classes else None
-    return Dataset("grey", torch.zeros(2, 1, size, size, dtype=torch.uint8), labels, names)
+    labels = torch.zeros(count, dtype=torch.int64) if classes else None
+    return Dataset("grey", torch.zeros(count, 1, size, size, dtype=torch.uint8), labels, names)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
@@ -123,3 +123,33 @@ def test_data_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, MINIMAL))
     with pytest.raises(RecipeError, match="sample_size 9"):
         recipe.unet_config(grey(9, classes=10))
+
+
+@pytest.mark.parametrize(
+    ("size", "widths", "coarsest"),
+    [(8, (32, 64), 4), (16, (32, 64), 8), (28, (32, 64, 128), 7), (32, (32, 64, 128), 8), (64, (32, 64, 128, 128), 8)],
+)
+def test_own_images_have_a_network_that_fits(size: int, widths: tuple[int, ...], coarsest: int) -> None:
+    data = grey(size, classes=3, count=100)
+    recipe = automatic("mine", "mine.zip", size, data, "cpu")
+    config = recipe.unet_config(data)
+    assert config.block_out_channels == widths
+    assert config.num_class_embeds == 4
+    assert size // 2 ** (len(widths) - 1) == coarsest
+    assert recipe.guidance_scale > 1
+    assert UNet(config)(torch.zeros(1, 1, size, size), torch.tensor([0]), torch.tensor([3])).shape[-1] == size
+
+
+def test_few_images_are_seen_often_and_many_are_seen_at_all() -> None:
+    def seen(count: int) -> float:
+        training = automatic("mine", "mine.zip", None, grey(8, classes=0, count=count), "cpu").training
+        return training.steps * training.batch_size / count
+
+    assert seen(16) > seen(1000) > seen(20_000) > seen(100_000) > 5
+
+
+def test_own_images_that_cannot_be_trained_on_are_named() -> None:
+    with pytest.raises(RecipeError, match="holds 15 images: 16 are the least"):
+        automatic("mine", "mine", None, grey(8, classes=0, count=15), "cpu")
+    with pytest.raises(RecipeError, match="give --size 28"):
+        automatic("mine", "mine", None, grey(27, classes=0, count=16), "cpu")

@@ -1,0 +1,142 @@
+"""Your own images: a folder or a ZIP of pictures, flat or with one subfolder a class."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from model import images
+from model.data import DataError, Dataset, Split
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+GREY = ("1", "L", "LA")  # Pillow's modes
+GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")
+HELD_OUT = 10  # every tenth image is the test split
+MEMORY_SHARE = 0.5  # of the machine's, that images may fill
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A picture's place in the folder or archive, and what reads it."""
+
+    path: PurePosixPath
+    read: Callable[[], bytes]
+
+
+def load(path: Path, split: Split, size: int | None) -> Dataset:
+    """Every picture in `path`, grey where all are grey; what cannot be read is skipped, and named in `skipped`.
+
+    Without `size` the images must all be square and alike; with it they are cropped to the middle and resized.
+    Raises DataError where there is nothing to train on.
+    """
+    with ExitStack() as stack:
+        files = sorted(_files(path, stack), key=lambda file: file.path)
+        if not files:
+            raise DataError(f"no images in {path}: put {', '.join(sorted(SUFFIXES))} files there")
+        names = _class_names(path, [file.path for file in files])
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            headers = list(threads.map(_header, files))
+            readable = [header for header in headers if header is not None]
+            channels = 1 if all(mode in GREY + GREY_16_BIT for mode, _ in readable) else 3
+            side = size or _only_side(path, {of for _, of in readable})
+            pixels = _allocate(path, len(files), channels, side)
+
+            def decode(position: int) -> bool:
+                return headers[position] is not None and _decode(files[position], pixels[position])
+
+            read = torch.tensor(list(threads.map(decode, range(len(files)))))
+    skipped = tuple(str(file.path) for file, good in zip(files, read.tolist(), strict=True) if not good)
+    if not read.any():
+        raise DataError(f"none of the {len(files)} images in {path} can be read, such as {skipped[0]}")
+    held_out = torch.arange(int(read.sum())) % HELD_OUT == HELD_OUT - 1
+    chosen = held_out if split == "test" else ~held_out
+    classes = tuple(sorted(set(names) - {""}))
+    labels = torch.tensor([classes.index(name) for name in names])[read][chosen] if classes else None
+    return Dataset(path.stem if path.is_file() else path.name, pixels[read][chosen], labels, classes, skipped)
+
+
+def _files(path: Path, stack: ExitStack) -> Iterator[File]:
+    """The pictures in a folder or an archive, by their names' endings; hidden ones are passed over."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            place = PurePosixPath(file.relative_to(path).as_posix())
+            if _is_picture(place) and file.is_file():
+                yield File(place, file.read_bytes)
+        return
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is neither a folder nor a ZIP that can be read: {error}") from error
+    for entry in archive.infolist():
+        place = PurePosixPath(entry.filename)
+        if _is_picture(place) and not entry.is_dir():
+            yield File(place, lambda entry=entry: archive.read(entry))  # type: ignore[misc]
+
+
+def _is_picture(place: PurePosixPath) -> bool:
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in place.parts)
+    return place.suffix.lower() in SUFFIXES and not hidden
+
+
+def _class_names(path: Path, places: list[PurePosixPath]) -> list[str]:
+    """Each picture's class, "" where there are none. A folder that holds all of them is looked into."""
+    parts = [place.parts for place in places]
+    while all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
+        parts = [each[1:] for each in parts]
+    names = [each[0] if len(each) > 1 else "" for each in parts]
+    if "" in names and len(set(names)) > 1:
+        raise DataError(f"{path} holds images beside class folders: use one or the other")
+    return names
+
+
+def _header(file: File) -> tuple[str, tuple[int, int]] | None:
+    """Mode and size, without unpacking the pixels; None where even these cannot be read."""
+    try:
+        with Image.open(io.BytesIO(file.read())) as image:
+            return image.mode, image.size
+    except UNREADABLE:
+        return None
+
+
+def _only_side(path: Path, sizes: set[tuple[int, int]]) -> int:
+    if len(sizes) != 1 or len(set(*sizes)) != 1:
+        raise DataError(f"the images in {path} are not all square and of one size: give the size to train at")
+    ((side, _),) = sizes
+    return side
+
+
+def _allocate(path: Path, count: int, channels: int, side: int) -> Tensor:
+    needed = count * channels * side * side
+    if needed > MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise DataError(
+            f"{count} images of {path} take {needed / 2**30:.1f} GiB at {side} × {side}: give a smaller size"
+        )
+    return torch.zeros(count, channels, side, side, dtype=torch.uint8)
+
+
+def _decode(file: File, pixels: Tensor) -> bool:
+    """Reads a picture into `pixels` (C, H, W); whether it could."""
+    channels, side, _ = pixels.shape
+    try:
+        with Image.open(io.BytesIO(file.read())) as image:
+            image.load()
+    except UNREADABLE:
+        return False
+    upright: Image.Image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
+    if upright.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
+        upright = upright.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    # Converted first: Pillow resizes palettes and black-and-white by the nearest pixel.
+    converted = upright.convert("L" if channels == 1 else "RGB")
+    pixels.copy_(images.from_pil(ImageOps.fit(converted, (side, side)), channels))
+    return True
