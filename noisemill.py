@@ -178,11 +178,11 @@ def sample(
     count: int = 1,
     seed: Annotated[int | None, typer.Option(help="Random by default, and reported.")] = None,
     first_index: int = 0,
-    steps: Annotated[int | None, typer.Option(help="The schedule's T by default.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="One of the card's; the first by default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="The card's recommendation by default.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="One of the card's samplers.")] = None,
     spacing: Annotated[str, typer.Option(help="trailing, leading or linspace.")] = "trailing",
     eta: Annotated[float | None, typer.Option(help="Of DDIM: 0 adds no noise, 1 as much as DDPM.")] = None,
-    thresholding: Annotated[str, typer.Option(help="Of x̂0: static, dynamic or none.")] = "static",
+    thresholding: Annotated[str | None, typer.Option(help="Of x̂0: static, dynamic or none.")] = None,
     label: Annotated[
         str | None, typer.Option(help="A class, by number or by name, or `cycle`: the classes in turn.")
     ] = None,
@@ -296,6 +296,28 @@ def evaluate(
     if write:
         path = _path(model)
         checkpoint.write_card(path, replace(checkpoint.read_card(path), metrics=figures))
+
+
+@cli.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder that diffusers has saved: a pipeline, or a UNet2DModel.")],
+    name: Annotated[str | None, typer.Option(help="What to call the model; the folder's name by default.")] = None,
+    models: ModelsDir = CHECKPOINTS,
+    overwrite: Annotated[bool, typer.Option(help="Replace a model of that name.")] = False,
+) -> None:
+    """Serves what diffusers has trained: pixel-space models with DDPM or DDIM schedulers."""
+    from model.checkpoint import CheckpointError
+    from model.interchange import take_in
+
+    target = models / (name or source.resolve().name)
+    if target.exists() and not overwrite:
+        _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
+    models.mkdir(parents=True, exist_ok=True)
+    try:
+        card = take_in(source, target)
+    except CheckpointError as error:
+        _stop(str(error))
+    console.print(f"{target.name}, {card.digest[:12]}, is in {target}; a running service shows it in a moment")
 
 
 @cli.command()

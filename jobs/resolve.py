@@ -33,10 +33,10 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
     if request.first_index + request.count - 1 > MAX_INDEX:
         raise FieldError("first_index", request.first_index, f"first_index + count - 1 at most {MAX_INDEX}")
     start = _start(request, card)
-    steps = request.steps if request.steps is not None else start
+    steps = request.steps if request.steps is not None else min(card.steps, start)
     if steps > start:
         raise FieldError("steps", steps, f"1 to {start}")
-    sampler = request.sampler if request.sampler is not None else card.samplers[0]
+    sampler = request.sampler if request.sampler is not None else card.sampler
     if sampler not in card.samplers:
         raise FieldError("sampler", sampler, f"one of {', '.join(card.samplers)}")
     if request.eta is not None and sampler != TAKES_ETA:
@@ -54,7 +54,7 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
         sampler=sampler,
         spacing=request.spacing,
         eta=None if sampler != TAKES_ETA else float(request.eta or 0),
-        thresholding=request.thresholding,
+        thresholding=request.thresholding or card.thresholding,
         start=start,
         image=request.image,
         labels=_labels(request, card),

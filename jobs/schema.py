@@ -63,15 +63,15 @@ class GenerateRequest(Contract):
     )
     seed: StrictInt | None = Field(None, ge=0, le=MAX_SEED, description="Random by default, below 2^53.")
     steps: StrictInt | None = Field(
-        None, ge=1, description="Network evaluations an image; the schedule's T by default."
+        None, ge=1, description="Network evaluations an image; the card's recommendation by default."
     )
-    sampler: StrictStr | None = Field(None, description="One of the card's samplers; the first by default.")
+    sampler: StrictStr | None = Field(None, description="One of the card's samplers; its recommendation by default.")
     spacing: Spacing = Field("trailing", description="How steps are spread over the schedule's timesteps.")
     eta: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM."
     )
-    thresholding: Thresholding = Field(
-        "static", description="Of x̂0: cut at ±1, scaled down by its own quantile, or left alone."
+    thresholding: Thresholding | None = Field(
+        None, description="Of x̂0: cut at ±1, scaled down by its own quantile, or left alone. The card's by default."
     )
     label: Label | None = Field(
         None, description='A class for all images, by number or by name; or "cycle": the classes in turn, by index.'
@@ -158,7 +158,10 @@ class ModelCard(Contract):
     num_train_timesteps: int
     samplers: list[str]
     max_count: int
-    guidance_scale: float
+    guidance_scale: float  # this and the next three are recommended, and the defaults of a request
+    sampler: str
+    steps: int
+    thresholding: Thresholding
     build: str  # what computes here; the same build gives the same bytes
     data: dict[str, Any]
     training: dict[str, Any]

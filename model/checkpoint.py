@@ -51,7 +51,6 @@ UNET_FIXED = {
     "upsample_type": "conv",
 }
 SCHEDULER_FIXED = {
-    "clip_sample": True,
     "clip_sample_range": 1.0,
     "thresholding": False,
     "trained_betas": None,
@@ -69,7 +68,10 @@ class Card:
     digest: str = ""  # of what shapes its pictures: weights, network, schedule
     created_at: str = ""  # ISO 8601, UTC
     classes: tuple[str, ...] = ()
-    guidance_scale: float = 1.0  # recommended
+    guidance_scale: float = 1.0  # this and the next three are recommended
+    sampler: str = "ddpm"
+    steps: int | None = None  # all of the schedule's
+    thresholding: str = "static"
     data: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -99,8 +101,9 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
     unet_config = {"_class_name": "UNet2DModel", **UNET_FIXED, **dataclasses.asdict(unet.config)}
     scheduler = {
         "_class_name": "DDPMScheduler",
-        "variance_type": "fixed_small",
+        "variance_type": "fixed_large" if card.sampler == "ddpm_beta" else "fixed_small",
         "timestep_spacing": "trailing",
+        "clip_sample": card.thresholding == "static",
     }
     index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}
     card = dataclasses.replace(card, digest=_digest(new, unet.config, schedule))
@@ -177,8 +180,8 @@ def _exchange(a: Path, b: Path) -> bool:
 
 def _read(path: Path) -> Checkpoint:
     card = read_card(path)
-    unet_config = _read_config(UNetConfig, path / UNET_CONFIG, UNET_FIXED)
-    schedule = _read_config(Schedule, path / SCHEDULER_CONFIG, SCHEDULER_FIXED)
+    unet_config = read_config(UNetConfig, path / UNET_CONFIG, UNET_FIXED)
+    schedule = read_config(Schedule, path / SCHEDULER_CONFIG, SCHEDULER_FIXED)
     unet = UNet(unet_config)
     unet.load_state_dict(load_file(path / WEIGHTS))
     if _digest(path, unet_config, schedule) != card.digest:
@@ -210,8 +213,11 @@ def _unusual(config: UNetConfig | Schedule) -> dict[str, Any]:
     return {f.name: value for f in fields if (value := getattr(config, f.name)) != f.default}
 
 
-def _read_config(kind: type[Config], path: Path, fixed: dict[str, Any]) -> Config:
-    values = {**json.loads(path.read_text())}  # a TypeError where it is not an object
+def read_config(
+    kind: type[Config], path: Path, fixed: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> Config:
+    """A config of diffusers, whose fields are ours but for the `fixed`. Raises OSError, ValueError or TypeError."""
+    values = {**(defaults or {}), **json.loads(path.read_text())}  # a TypeError where it is not an object
     for name, only in fixed.items():
         if values.get(name, only) != only:
             raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")

@@ -53,7 +53,8 @@ export class Form {
     this.#find("#sampler").replaceChildren(...card.samplers.map((name) => new Option(name)));
     this.#find("#count-hint").textContent = `1 to ${card.max_count}`;
     this.#find("#steps-hint").textContent = `1 to ${card.num_train_timesteps}`;
-    this.#find("#steps").value = card.num_train_timesteps;
+    this.#find("#sampler").value = card.sampler;
+    this.#find("#steps").value = card.steps;
     this.#find("#guidance").value = card.guidance_scale;
     this.#give("#label", card.classes.length > 0);
     this.#give("#guidance", card.null_class !== null);

@@ -179,7 +179,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         (UNET_CONFIG, {"sample_size": [8, 16]}, "tiny"),
         (UNET_CONFIG, {"block_out_channels": [8, 32]}, "size mismatch"),
         (UNET_CONFIG, {"norm_eps": 1e-5}, "digest"),
-        (SCHEDULER_CONFIG, {"clip_sample": False}, "clip_sample=False"),
+        (SCHEDULER_CONFIG, {"clip_sample_range": 2.0}, "clip_sample_range=2.0"),
         (SCHEDULER_CONFIG, {"thresholding": True}, "thresholding=True"),
         (SCHEDULER_CONFIG, {"trained_betas": [0.1, 0.2]}, "trained_betas"),
         (SCHEDULER_CONFIG, {"beta_schedule": "laplace"}, "'laplace'"),
