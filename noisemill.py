@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -98,11 +97,13 @@ def train(
     device: Device = None,
 ) -> None:
     """Trains a model and puts it among the served ones. Ctrl-C stops it; --resume goes on exactly there."""
-    from model import data
-    from model.hardware import default_device
+    from model import checkpoint, data
+    from model.hardware import default_device, join_processes
     from model.recipe import Recipe, RecipeError, automatic
     from model.train import Trainer, TrainingError
 
+    device, first = join_processes(device)
+    console.quiet = not first
     try:
         if own is not None and recipe is None:
             images = data.load(str(own), size=size)
@@ -127,8 +128,9 @@ def train(
         _stop(str(error))
     except OSError as error:  # no space, most likely; what was saved before is whole
         _stop(f"{error}: once that is mended, go on with --resume")
-    models.mkdir(parents=True, exist_ok=True)
-    _publish(run / "checkpoint", target)
+    if first:
+        models.mkdir(parents=True, exist_ok=True)
+        checkpoint.copy(trainer.result, target)
     console.print(f"{what.name} is in {target}; a running service shows it in a moment")
 
 
@@ -143,7 +145,7 @@ def _announce(trainer: Trainer) -> None:
     widths = " / ".join(str(width) for width in trainer.unet.config.block_out_channels)
     parameters = sum(parameter.numel() for parameter in trainer.unet.parameters())
     console.print(f"network: {widths}, {parameters / 1e6:.1f} million parameters")
-    left = settings.steps - trainer.step
+    left = trainer.steps - trainer.step
     minutes = left * trainer.seconds_a_step() / 60
     console.print(
         f"{left:,} steps of {settings.batch_size} images on {trainer.device}: {minutes:.0f} minutes at the most; "
@@ -154,7 +156,7 @@ def _announce(trainer: Trainer) -> None:
 def _train(trainer: Trainer) -> None:
     """Takes the steps with a progress bar. Ctrl-C ends after the step in hand, whose state is saved."""
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
-    steps, loss, stop = trainer.recipe.training.steps, 0.0, threading.Event()
+    steps, loss, stop = trainer.steps, 0.0, threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     with Progress(*columns, console=console) as progress, closing(trainer.train()) as reports:
         bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
@@ -166,7 +168,8 @@ def _train(trainer: Trainer) -> None:
                 break
     signal.signal(signal.SIGINT, before)
     if trainer.step < steps:
-        trainer.checkpoint()
+        if trainer.rank == 0:
+            trainer.checkpoint()
         console.print(f"stopped at step {trainer.step} of {steps}: go on with --resume")
         raise typer.Exit(130)
 
@@ -380,16 +383,6 @@ def _load(model: Path, device: str | None, max_count: int) -> Model:
 
 def _path(model: Path) -> Path:
     return model if model.is_dir() else CHECKPOINTS / model
-
-
-def _publish(finished: Path, target: Path) -> None:
-    """Puts a run's checkpoint among the served models: whole, then in one move."""
-    from model.checkpoint import replace_folder
-
-    new = target.with_name(f".{target.name}.new-{os.getpid()}")
-    shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(finished, new)
-    replace_folder(new, target)
 
 
 def _stop(message: str) -> NoReturn:

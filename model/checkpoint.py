@@ -154,6 +154,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     new.replace(path)
 
 
+def copy(folder: Path, target: Path) -> None:
+    """Puts a copy of a checkpoint at `target`: whole, then in one move."""
+    new = target.with_name(f".{target.name}.new-{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(folder, new)
+    replace_folder(new, target)
+
+
 def replace_folder(new: Path, path: Path) -> None:
     """Puts the folder `new` at `path`, and deletes what stood there."""
     if not path.exists():

@@ -7,12 +7,14 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from model.data import Dataset
 from model.schedule import Schedule
 from model.unet import UNetConfig
 
+LearningRateSchedule = Literal["cosine", "constant"]
+Precision = Literal["auto", "bf16", "fp16", "float32"]
 FEWEST_IMAGES = 16
 COARSEST_SIDE = 8  # at which there is attention
 
@@ -23,29 +25,45 @@ class RecipeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """One optimiser step is one batch. The learning rate warms up, then falls to 0 along a half cosine."""
+    """One optimiser step is one batch. AdamW, which without weight decay is Adam."""
 
-    steps: int
+    steps: int | None = None  # either these
+    epochs: int | None = None  # or those
     batch_size: int = 64
+    accumulate: int = 1  # parts of a batch whose gradients are summed up, where memory does not hold it at once
     learning_rate: float = 1e-3
+    learning_rate_schedule: LearningRateSchedule = "cosine"  # after the warm-up: half a cosine down to 0
     warmup_steps: int = 200
     weight_decay: float = 0.0
     grad_clip: float = 1.0  # of the gradient's norm
     ema_decay: float = 0.999
     class_dropout: float = 0.1  # share of images trained without their class (Ho & Salimans 2022)
     min_snr_gamma: float | None = None  # weighs timesteps (Hang et al. 2023, who take 5); none: all alike
+    precision: Precision = "auto"  # auto: bf16 where the hardware has it
     seed: int = 0
     checkpoint_every: int = 500  # steps
+    keep_best: bool = False  # of all checkpoints, that with the least loss since the one before
     compile: bool = True  # where there is a compiler; a step is faster by half, the first is slower by a minute
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        for name in ("steps", "epochs", "batch_size", "accumulate", "checkpoint_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}")
+        for name, kind in (("learning_rate_schedule", LearningRateSchedule), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {get_args(kind)}")
         if not 0 <= self.class_dropout < 1:
             raise ValueError("class_dropout must be in [0, 1)")
         if self.min_snr_gamma is not None and not self.min_snr_gamma > 0:
             raise ValueError("min_snr_gamma must be greater than 0")
+
+    def steps_on(self, images: int) -> int:
+        """How many steps it takes on so many images."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * (images // self.batch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

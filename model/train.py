@@ -1,7 +1,8 @@
-"""The trainer: Ho et al. 2020, algorithm 1, on one device, resumable to the last bit.
+"""The trainer: Ho et al. 2020, algorithm 1, resumable to the last bit.
 
 Every step's randomness is seeded by the step's number, so the state to keep is the weights, their average,
-the optimiser's moments and that number.
+the optimiser's moments and that number. Several processes (torchrun) draw the same batch and take turns at its images,
+so that together they learn what one would.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint, figures, images, samplers
 from model.data import Dataset
 from model.ema import EMA
 from model.hardware import can_compile, default_device, has_bf16
-from model.recipe import Recipe
+from model.recipe import Precision, Recipe
 from model.unet import UNet
 
 STATE = "state.safetensors"
@@ -75,12 +80,28 @@ class Trainer:
             weight_decay=recipe.training.weight_decay,
             fused=True,
         )
+        self.dtype = _autocast_dtype(recipe.training.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.steps = recipe.training.steps_on(len(data))
+        self.rank, self.processes = 0, 1
+        if dist.is_initialized():
+            self.rank, self.processes = dist.get_rank(), dist.get_world_size()
+        if recipe.training.batch_size % self.processes:
+            raise TrainingError(
+                f"a batch of {recipe.training.batch_size} does not divide by {self.processes} processes"
+            )
         self.step = 0
+        self.best = math.inf  # loss of the best checkpoint
         self.seconds = 0.0  # spent training, over all resumes
 
     @property
     def state_path(self) -> Path:
         return self.run / STATE
+
+    @property
+    def result(self) -> Path:
+        """The checkpoint to keep."""
+        return self.run / ("best" if self.recipe.training.keep_best else "checkpoint")
 
     def resume(self) -> None:
         """Goes back to the last checkpoint of this run. Raises TrainingError where there is none, or another's."""
@@ -101,26 +122,34 @@ class Trainer:
                 for name, value in _under(tensors, f"optimizer.{i}.").items()
             }
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
-        lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
-        checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
+        self.best = float(metadata["best"])
+        self.scaler.load_state_dict(json.loads(metadata["scaler"]))
+        if self.rank == 0:
+            lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
+            checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
 
     def train(self) -> Generator[Report, None, None]:
         """Takes the steps that are left, one a report. Stop whenever you like: `resume` takes them up."""
         settings = self.recipe.training
         self.run.mkdir(parents=True, exist_ok=True)
-        if self.step == 0:
+        if self.step == 0 and self.rank == 0:
             (self.run / METRICS).write_text("")
-        network = torch.compile(self.unet) if settings.compile and can_compile() else self.unet
+        network: nn.Module = self.unet
+        if self.processes > 1:
+            network = DistributedDataParallel(network)
+        if settings.compile and can_compile():
+            network = cast(nn.Module, torch.compile(network))
         clock = time.perf_counter()
         with (self.run / METRICS).open("a") as metrics:
-            while self.step < settings.steps:
+            while self.step < self.steps:
                 report = self._train_step(network, clock)
                 clock = time.perf_counter()
-                metrics.write(json.dumps(dataclasses.asdict(report)) + "\n")
-                if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                    metrics.flush()
-                    self.checkpoint()
-                    clock = time.perf_counter()
+                if self.rank == 0:
+                    metrics.write(json.dumps(dataclasses.asdict(report)) + "\n")
+                    if self.step % settings.checkpoint_every == 0 or self.step == self.steps:
+                        metrics.flush()
+                        self.checkpoint()
+                        clock = time.perf_counter()
                 yield report
 
     def seconds_a_step(self) -> float:
@@ -160,9 +189,19 @@ class Trainer:
         )
         for name in ("loss.png", "samples.png"):
             shutil.copyfile(self.run / name, folder / name)
+        lately = losses[-self.recipe.training.checkpoint_every :]
+        if self.recipe.training.keep_best and sum(lately) / len(lately) < self.best:
+            self.best = sum(lately) / len(lately)
+            checkpoint.copy(folder, self.run / "best")
         # The state comes last: if this is cut short, a resume takes up the state before and does it all again.
         recipe = repr(self.recipe)
-        metadata = {"step": str(self.step), "seconds": repr(self.seconds), "recipe": recipe}
+        metadata = {
+            "step": str(self.step),
+            "seconds": repr(self.seconds),
+            "best": repr(self.best),
+            "scaler": json.dumps(self.scaler.state_dict()),
+            "recipe": recipe,
+        }
         checkpoint.write_atomically(self.state_path, save(self._state(), metadata))
 
     def losses(self) -> list[float]:
@@ -170,14 +209,16 @@ class Trainer:
         lines = (self.run / METRICS).read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
 
-    def _train_step(self, network: Callable[..., Tensor], clock: float) -> Report:
+    def _train_step(self, network: nn.Module, clock: float) -> Report:
         settings = self.recipe.training
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self._backward(network)
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
         self.ema.update(self.step)
@@ -188,30 +229,50 @@ class Trainer:
         self.seconds += seconds
         return Report(self.step, value, rate, settings.batch_size / seconds)
 
-    def _backward(self, network: Callable[..., Tensor]) -> Tensor:
+    def _backward(self, network: nn.Module) -> Tensor:
         """The step's loss, whose gradients are left with the parameters."""
         torch.manual_seed(_mix(self.recipe.training.seed, self.step))
         x0, labels = self._batch()
         t = torch.randint(self.recipe.schedule.num_train_timesteps, (len(x0),), device=self.device)
         noise = torch.randn_like(x0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
-            output = network(self.recipe.schedule.q_sample(x0, t, noise), t, labels)
-        loss = self._loss(output.float(), self.recipe.schedule.target(x0, t, noise), t)
-        loss.backward()
-        return loss
+        # The whole batch is drawn in every process; each takes its own images, in parts where they are accumulated.
+        count = self.recipe.training.accumulate
+        batch = (x0, t, noise) if labels is None else (x0, t, noise, labels)
+        drawn = [tensor[self.rank :: self.processes].tensor_split(count) for tensor in batch]
+        total = torch.zeros((), device=self.device)
+        for i, part in enumerate(zip(*drawn, strict=True)):
+            share = len(part[0]) * self.processes / len(x0)
+            with (
+                nullcontext()
+                if i == count - 1 or self.processes == 1
+                else cast(DistributedDataParallel, network).no_sync()
+            ):
+                loss = share * self._loss(network, *part)
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        if self.processes > 1:
+            dist.all_reduce(total)
+            total /= self.processes
+        return total
 
-    def _loss(self, output: Tensor, target: Tensor, t: Tensor) -> Tensor:
+    def _loss(self, network: nn.Module, x0: Tensor, t: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean squared error (Ho et al. 2020, eq. 14), each image weighed by its timestep where the recipe asks."""
-        gamma = self.recipe.training.min_snr_gamma
+        schedule, gamma = self.recipe.schedule, self.recipe.training.min_snr_gamma
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            output = network(schedule.q_sample(x0, t, noise), t, labels).float()
+        target = schedule.target(x0, t, noise)
         if gamma is None:
             return F.mse_loss(output, target)
-        weights = self.recipe.schedule.min_snr_weights(gamma).float().to(t.device)[t]
+        weights = schedule.min_snr_weights(gamma).float().to(t.device)[t]
         return (weights * (output - target).square().mean(dim=(1, 2, 3))).mean()
 
     def _learning_rate(self) -> float:
         settings = self.recipe.training
         warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
-        return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
+        rate = settings.learning_rate * warm
+        if settings.learning_rate_schedule == "constant":
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
 
     def _batch(self) -> tuple[Tensor, Tensor | None]:
         """The step's images (B, C, H, W) and labels (B,): every image once an epoch, in an order of its own."""
@@ -243,6 +304,12 @@ class Trainer:
         for i, parameter in enumerate(self.unet.parameters()):
             state |= {f"optimizer.{i}.{name}": value for name, value in self.optimizer.state[parameter].items()}
         return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}[precision]
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def test_no_setting_is_documented_that_is_not_there() -> None:
 def test_every_command_is_in_the_readme() -> None:
     for command in cli.registered_commands:
         assert command.callback is not None
-        assert f"noisemill {command.callback.__name__}" in README
+        assert f"noisemill {command.name or command.callback.__name__}" in README
 
 
 def test_every_file_that_the_documents_point_to_is_there() -> None:

@@ -37,6 +37,7 @@ RECIPE = Recipe(
     schedule=Schedule(num_train_timesteps=20),
     unet=UNET,
 )
+EXACT = dataclasses.replace(RECIPE, training=dataclasses.replace(SETTINGS, precision="float32", accumulate=2))
 
 
 def recipe(**training: Any) -> Recipe:
@@ -138,6 +139,79 @@ def test_min_snr_weighs_the_loss(digits: Dataset, tmp_path: Path) -> None:
     }
     assert first[1e9] == pytest.approx(first[None], rel=1e-6)
     assert 0 < first[1.0] < first[5.0] < first[1e9]
+
+
+def test_a_batch_in_parts_learns_what_the_whole_does(digits: Dataset, tmp_path: Path) -> None:
+    reports = {
+        parts: list(Trainer(recipe(accumulate=parts), digits, tmp_path / str(parts), device="cpu").train())
+        for parts in (1, 3)
+    }
+    for whole, parted in zip(reports[1], reports[3], strict=True):
+        assert parted.loss == pytest.approx(whole.loss, rel=2e-3)
+    assert reports[1][-1].loss < 0.95 * reports[1][0].loss
+
+
+def test_float16_is_scaled_and_resumes(digits: Dataset, tmp_path: Path) -> None:
+    """Its gradients would vanish; the scale is part of the state."""
+    half = recipe(precision="fp16", steps=6)
+    straight, stopped = Trainer(half, digits, tmp_path / "a", device="cpu"), tmp_path / "b"
+    expected = [report.loss for report in straight.train()]
+    assert straight.scaler.get_scale() > 1
+    first = Trainer(half, digits, stopped, device="cpu")
+    reports = first.train()
+    taken = [next(reports).loss for _ in range(3)]
+    reports.close()
+    first.checkpoint()
+    second = Trainer(half, digits, stopped, device="cpu")
+    second.resume()
+    assert [*taken, *(report.loss for report in second.train())] == expected
+
+
+def test_epochs_are_counted_in_whole_batches(digits: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(recipe(steps=None, epochs=2), digits, tmp_path, device="cpu")
+    assert trainer.steps == 2 * (64 // 16)
+
+
+def test_the_best_checkpoint_is_kept(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That whose steps since the checkpoint before had the least loss, here planned."""
+    trainer = Trainer(recipe(keep_best=True, checkpoint_every=2, steps=6), digits, tmp_path, device="cpu")
+    monkeypatch.setattr(trainer, "losses", lambda: [0.5, 0.4, 0.2, 0.3, 0.9, 0.8][: trainer.step])
+    list(trainer.train())
+    assert checkpoint.load(trainer.result).card.training["steps"] == 4
+    assert checkpoint.load(tmp_path / "checkpoint").card.training["steps"] == 6
+    again = Trainer(trainer.recipe, digits, tmp_path, device="cpu")
+    again.resume()
+    assert again.best == trainer.best == 0.25
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_train import EXACT, Trainer, data
+from model.hardware import join_processes
+import dataclasses
+device, first = join_processes("cpu")
+whole = data.load("digits")
+digits = dataclasses.replace(whole, images=whole.images[:64], labels=whole.labels[:64])
+list(Trainer(EXACT, digits, Path(sys.argv[2]), device=device).train())
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_learn_what_one_does(digits: Dataset, tmp_path: Path) -> None:
+    """With real processes that torchrun starts, in float32, where only the order of sums differs."""
+    (tmp_path / "process.py").write_text(PROCESS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [str(tmp_path / "process.py"), str(Path(__file__).parent), str(tmp_path / "two")]
+    subprocess.run([*torchrun, *arguments], check=True, timeout=300)
+    list(Trainer(EXACT, digits, tmp_path / "one", device="cpu").train())
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    one, two = (load_file(tmp_path / run / STATE) for run in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("stops", [[6], [7, 13]], ids=str)
