@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import structlog
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ console = Console()
 
 CHECKPOINTS = Path("checkpoints")
 OFFLINE_SLOTS = 64
+FIGURE_IMAGES = 100
+FEW_IMAGES = 8
 
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…, unix://…; NOISEMILL_REDIS_URL by default.")]
 ModelsDir = Annotated[Path, typer.Option("--models", help="Folder of checkpoints, one a subfolder.")]
@@ -299,6 +301,64 @@ def evaluate(
     if write:
         path = _path(model)
         checkpoint.write_card(path, replace(checkpoint.read_card(path), metrics=figures))
+
+
+@cli.command()
+def figures(
+    model: ModelPath,
+    out: Annotated[Path, typer.Option(help="A folder for the pictures.")],
+    steps: Annotated[int | None, typer.Option(help="Of the reverse process; the card's by default.")] = None,
+    source: Annotated[str | None, typer.Option(help="The data, where the card's own is elsewhere now.")] = None,
+    data_root: DataRoot = None,
+    device: Device = None,
+) -> None:
+    """Draws a model: its schedule, how images become noise, and a hundred of them as they come out of it again."""
+    import torch
+
+    from model import data, figures, samplers
+    from model.images import from_uint8
+
+    loaded = _load(model, device, max_count=FIGURE_IMAGES)
+    card, schedule, network = loaded.card, loaded.checkpoint.schedule, loaded.network
+    try:
+        real = data.load(source or card.data["source"], root=data_root, size=card.image_size)
+    except data.DataError as error:
+        _stop(f"{error}; --source names other data")
+    classes = len(card.classes)
+    if classes and real.labels is not None:  # the classes in turn, as they will be sampled
+        turns = [int((real.labels == i % classes).nonzero()[i // classes]) for i in range(FIGURE_IMAGES)]
+    else:
+        turns = list(range(FIGURE_IMAGES))
+    x0 = from_uint8(real.images[turns])
+    labels = torch.arange(FIGURE_IMAGES) % classes if classes else None
+    table = samplers.table(card.sampler, schedule, steps or card.steps, thresholding=card.thresholding)
+    guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale)
+    moved = None if labels is None else labels.to(network.device)
+    rows = samplers.trajectory(
+        lambda x, t, labels: network(x, t, labels, guidance.to(network.device)),
+        table,
+        loaded.shape,
+        seed=0,
+        indices=torch.arange(FIGURE_IMAGES, device=network.device),
+        labels=moved,
+    )
+    shown = ((x.cpu(), x0.cpu()) for x, x0 in track(rows, "sampling", len(table), console=console))
+    run = figures.Trajectory(shown, table.timesteps, figures.GIF_FRAMES)
+    few = None if labels is None else labels[:FEW_IMAGES]
+    drawn = {
+        "schedule.png": figures.noise_schedule(schedule),
+        "forward.png": figures.forward_process(x0[0], schedule),
+        "one-step.png": figures.one_step(network.predict, x0[:FEW_IMAGES], few, schedule),
+        "reverse.png": figures.reverse_process(run),
+        "intensity.png": figures.intensity(run),
+        "histograms.png": figures.pixel_histograms(x0, run.x0[-1]),
+        "real-and-generated.png": figures.real_beside_generated(x0, run.x0[-1]),
+        "process.gif": figures.animation(run),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, picture in drawn.items():
+        (out / name).write_bytes(picture)
+    console.print(f"{len(drawn)} pictures in {out}")
 
 
 @cli.command(name="import")

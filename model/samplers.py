@@ -214,21 +214,33 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
-@torch.no_grad()
 def sample(unet: UNet, table: Table, *, seed: int, count: int, labels: Tensor | None = None) -> Iterator[Tensor]:
     """Algorithm 2, plainly: yields x̂0 (count, C, H, W) after every row of the table. The last is the result."""
-    device = unet.conv_in.weight.device
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
-    indices = torch.arange(count, device=device)
+    indices = torch.arange(count, device=unet.conv_in.weight.device)
+    yield from (x0 for _, x0 in trajectory(unet, table, shape, seed=seed, indices=indices, labels=labels))
+
+
+@torch.no_grad()
+def trajectory(
+    predict: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    table: Table,
+    shape: tuple[int, int, int],
+    *,
+    seed: int,
+    indices: Tensor,
+    labels: Tensor | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields x and x̂0 (N, C, H, W) after every row of the table, for the images `indices` (N,) of `seed`."""
     seeds = torch.full_like(indices, noise.to_int64(seed))
     x = noise.x_T(seeds, indices, shape)
     x0 = torch.zeros_like(x)
     for row, timestep in enumerate(table.timesteps.tolist()):
-        output = unet(x, torch.full_like(indices, timestep), labels).float()
+        output = predict(x, torch.full_like(indices, timestep), labels).float()
         drawn = noise.step_noise(seeds, indices, torch.full_like(indices, row), shape)
-        coefficients = table.coefficients[row].to(device).expand(count, -1)
-        x, x0 = step(coefficients, x, x0, output, drawn, [table.thresholding] * count)
-        yield x0
+        coefficients = table.coefficients[row].to(indices.device).expand(len(indices), -1)
+        x, x0 = step(coefficients, x, x0, output, drawn, [table.thresholding] * len(indices))
+        yield x, x0
 
 
 def _here_and_next(schedule: Schedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:

@@ -163,7 +163,8 @@ class Trainer:
     def checkpoint(self) -> None:
         """Saves the averaged network as a checkpoint, its samples, the loss curve, and what a resume needs."""
         losses = self.losses()
-        figures.loss_curve(losses, self.run / "loss.png")
+        epoch = len(self.data) // self.recipe.training.batch_size
+        (self.run / "loss.png").write_bytes(figures.loss_curve(losses, epoch))
         (self.run / "samples.png").write_bytes(images.png(self._sample_grid()))
         recent = losses[-min(len(losses), 1000) :]
         training = {
