@@ -243,11 +243,9 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for i, part in enumerate(zip(*drawn, strict=True)):
             share = len(part[0]) * self.processes / len(x0)
-            with (
-                nullcontext()
-                if i == count - 1 or self.processes == 1
-                else cast(DistributedDataParallel, network).no_sync()
-            ):
+            # Processes exchange their gradients with the last part alone.
+            apart = nullcontext if i == count - 1 else getattr(network, "no_sync", nullcontext)
+            with apart():
                 loss = share * self._loss(network, *part)
                 self.scaler.scale(loss).backward()
             total += loss.detach()

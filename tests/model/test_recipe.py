@@ -33,11 +33,10 @@ def test_recipes_in_the_house_are_whole(path: Path) -> None:
     recipe = Recipe.read(path)
     assert recipe.name == path.stem
     assert recipe.data.source in data.SOURCES
-    sizes = {"digits": 8, "mnist": 28, "fashion-mnist": 28}
-    if recipe.data.source in sizes:
-        config = recipe.unet_config(grey(recipe.data.size or sizes[recipe.data.source], classes=10))
-        with torch.device("meta"):
-            UNet(config)
+    sizes = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
+    config = recipe.unet_config(grey(recipe.data.size or sizes[recipe.data.source], classes=10))
+    with torch.device("meta"):
+        UNet(config)
 
 
 def test_defaults_fill_what_is_left_out(tmp_path: Path) -> None:
