@@ -78,15 +78,10 @@ def test_grid_and_archive_hold_every_image(service: Service, job: dict[str, obje
 def test_a_png_says_what_reproduces_it(service: Service, pngs: list[bytes]) -> None:
     text = Image.open(io.BytesIO(pngs[3])).text
     recipe = json.loads(text["noisemill"])
-    assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: ddpm, Seed: 7, ")
+    assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: ddpm, Spacing: trailing, ")
     card = service.http.get("/models/mnist").json()
     assert recipe.pop("model_hash") == card["digest"]
-    body = {"seed": recipe["seed"], "first_index": recipe["index"], "steps": recipe["steps"]}
-    body |= {
-        "sampler": recipe["sampler"],
-        "label": recipe["label"],
-        "guidance_scale": recipe["guidance_scale"],
-    }
+    body = recipe | {"first_index": recipe.pop("index")}
     assert service.images(service.generate(model="mnist", **body)) == [pngs[3]]
 
 
