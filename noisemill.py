@@ -7,21 +7,23 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import structlog
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from jobs.schema import JobSpec
+    from model.data import Dataset, Split
     from model.train import Trainer
     from worker.catalog import Model
 
@@ -29,9 +31,6 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 
 CHECKPOINTS = Path("checkpoints")
-OFFLINE_SLOTS = 64
-FIGURE_IMAGES = 100
-FEW_IMAGES = 8
 
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…, unix://…; NOISEMILL_REDIS_URL by default.")]
 ModelsDir = Annotated[Path, typer.Option("--models", help="Folder of checkpoints, one a subfolder.")]
@@ -116,9 +115,7 @@ def train(
             images = data.load(what.data.source, root=data_root, size=what.data.size)
         else:
             _stop("give a recipe, such as recipes/mnist.toml, or --data with a folder or ZIP of your own images")
-        target, run = models / what.name, runs / what.name
-        if target.exists() and not overwrite:
-            _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
+        target, run = _target(models, what.name, overwrite), runs / what.name
         trainer = Trainer(what, images, run, device=device)
         if resume:
             trainer.resume()
@@ -203,7 +200,7 @@ def sample(
     from jobs.schema import GenerateRequest
     from model import images
 
-    loaded = _load(model, device, max_count=1_000_000)
+    loaded = _load(model, device)
     try:
         asked = {
             "count": count,
@@ -251,114 +248,51 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Measures a model by its real data: recognised samples, distances, copies, and bits per dimension."""
-    import torch
+    from jobs.resolve import FieldError
+    from jobs.schema import GenerateRequest
+    from model import checkpoint
+    from model.evaluate import Reference
+    from worker import offline
 
-    from jobs.resolve import FieldError, resolve
-    from jobs.schema import CYCLE, GenerateRequest
-    from model import checkpoint, classifier, data, images
-    from model import evaluate as measure
-    from model.likelihood import bits_per_dimension
-
-    loaded = _load(model, device, max_count=1_000_000)
-    card, source = loaded.card, source or loaded.card.data["source"]
+    loaded = _load(model, device)
+    asked = GenerateRequest(count=count, seed=seed, steps=steps, sampler=sampler, guidance_scale=guidance)
     try:
-        train_set, test_set = (
-            data.load(source, root=data_root, split=split, size=card.image_size) for split in data.SPLITS
-        )
-    except data.DataError as error:
-        _stop(f"{error}; --source names other data")
-    asked = GenerateRequest(count=count, seed=seed, steps=steps, sampler=sampler)
-    specs = {}
-    try:
-        if not card.classes or card.null_class is not None:
-            specs["unconditional"] = resolve(asked, card)
-        if card.classes:
-            specs["conditional"] = resolve(asked.model_copy(update={"label": CYCLE, "guidance_scale": guidance}), card)
+        specs = offline.evaluation_specs(loaded, asked)
     except FieldError as error:
         _stop(str(error))
-    figures: dict[str, Any] = {"seed": seed}
-    judge = None
-    if train_set.labels is not None and len(test_set):
-        judge = classifier.train(train_set, test_set, cache, device=loaded.network.device)
-        figures["classifier"] = {"accuracy": round(judge.accuracy, 4), "test_images": len(test_set)}
-    for kind, spec in specs.items():
-        figures |= {"sampler": spec.sampler, "steps": spec.steps}
-        samples, asked_for = images.from_uint8(_sample(loaded, spec)), None
-        if kind == "conditional":
-            asked_for = torch.tensor(spec.labels)
-        figures[kind] = measure.evaluate(samples, asked_for, train_set, test_set, judge)
-    if card.classes:
-        figures["conditional"]["guidance_scale"] = specs["conditional"].guidance_scale
-    labels = test_set.labels if card.classes else None
-    if len(test_set) and (labels is not None or not card.classes):
-
-        def predict(x_t: Tensor, t: Tensor, chosen: Tensor) -> Tensor:
-            return loaded.network.predict(x_t, t, None if labels is None else labels[chosen])
-
-        bits, spread = bits_per_dimension(predict, loaded.checkpoint.schedule, test_set.images)
-        figures["bits_per_dimension"] = {"bound": round(bits, 4), "standard_error": round(spread, 4)}
-    console.print_json(data=figures)
+    train_set, test_set = (_real(loaded, source, data_root, split) for split in ("train", "test"))
+    reference = Reference(train_set, test_set, cache, loaded.network.device)
+    metrics = offline.evaluate(loaded, reference, specs, lambda spec: _sample(loaded, spec))
+    console.print_json(data=metrics)
     if write:
         path = _path(model)
-        checkpoint.write_card(path, replace(checkpoint.read_card(path), metrics=figures))
+        checkpoint.write_card(path, replace(checkpoint.read_card(path), metrics=metrics))
 
 
 @cli.command()
 def figures(
     model: ModelPath,
-    out: Annotated[Path, typer.Option(help="A folder for the pictures.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder; by default the model's own, from where they are shown.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Of the reverse process; the card's by default.")] = None,
     source: Annotated[str | None, typer.Option(help="The data, where the card's own is elsewhere now.")] = None,
     data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
     """Draws a model: its schedule, how images become noise, and a hundred of them as they come out of it again."""
-    import torch
+    from model.checkpoint import FIGURES
+    from worker import offline
 
-    from model import data, figures, samplers
-    from model.images import from_uint8
-
-    loaded = _load(model, device, max_count=FIGURE_IMAGES)
-    card, schedule, network = loaded.card, loaded.checkpoint.schedule, loaded.network
-    try:
-        real = data.load(source or card.data["source"], root=data_root, size=card.image_size)
-    except data.DataError as error:
-        _stop(f"{error}; --source names other data")
-    classes = len(card.classes)
-    if classes and real.labels is not None:  # the classes in turn, as they will be sampled
-        turns = [int((real.labels == i % classes).nonzero()[i // classes]) for i in range(FIGURE_IMAGES)]
-    else:
-        turns = list(range(FIGURE_IMAGES))
-    x0 = from_uint8(real.images[turns])
-    labels = torch.arange(FIGURE_IMAGES) % classes if classes else None
-    table = samplers.table(card.sampler, schedule, steps or card.steps, thresholding=card.thresholding)
-    guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale)
-    moved = None if labels is None else labels.to(network.device)
-    rows = samplers.trajectory(
-        lambda x, t, labels: network(x, t, labels, guidance.to(network.device)),
-        table,
-        loaded.shape,
-        seed=0,
-        indices=torch.arange(FIGURE_IMAGES, device=network.device),
-        labels=moved,
-    )
-    shown = ((x.cpu(), x0.cpu()) for x, x0 in track(rows, "sampling", len(table), console=console))
-    run = figures.Trajectory(shown, table.timesteps, figures.GIF_FRAMES)
-    few = None if labels is None else labels[:FEW_IMAGES]
-    drawn = {
-        "schedule.png": figures.noise_schedule(schedule),
-        "forward.png": figures.forward_process(x0[0], schedule),
-        "one-step.png": figures.one_step(network.predict, x0[:FEW_IMAGES], few, schedule),
-        "reverse.png": figures.reverse_process(run),
-        "intensity.png": figures.intensity(run),
-        "histograms.png": figures.pixel_histograms(x0, run.x0[-1]),
-        "real-and-generated.png": figures.real_beside_generated(x0, run.x0[-1]),
-        "process.gif": figures.animation(run),
-    }
-    out.mkdir(parents=True, exist_ok=True)
+    loaded = _load(model, device)
+    real = _real(loaded, source, data_root, "train")
+    with _progress("sampling", offline.FIGURE_IMAGES * (steps or loaded.card.steps)) as advance:
+        drawn = offline.draw(loaded, real, steps, advance)
+    folder = out or _path(model) / FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in drawn.items():
-        (out / name).write_bytes(picture)
-    console.print(f"{len(drawn)} pictures in {out}")
+        (folder / name).write_bytes(picture)
+    console.print(f"{len(drawn)} pictures in {folder}")
 
 
 @cli.command(name="import")
@@ -372,9 +306,7 @@ def import_(
     from model.checkpoint import CheckpointError
     from model.interchange import take_in
 
-    target = models / (name or source.resolve().name)
-    if target.exists() and not overwrite:
-        _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
+    target = _target(models, name or source.resolve().name, overwrite)
     models.mkdir(parents=True, exist_ok=True)
     try:
         card = take_in(source, target)
@@ -403,42 +335,48 @@ def models(models: ModelsDir = CHECKPOINTS) -> None:
 
 
 def _sample(model: Model, spec: JobSpec) -> Tensor:
-    """A spec's images, uint8 (N, C, H, W), with a progress bar."""
-    import torch
-
-    from model.images import to_uint8
+    """A spec's images, uint8 (N, C, H, W)."""
     from worker import offline
 
-    pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
-    columns = (
-        TextColumn("sampling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("sampling", total=spec.count * spec.steps)
-        for step in offline.sample(model, spec, OFFLINE_SLOTS):
-            progress.advance(bar, len(step.x0))
-            if step.last:
-                pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
-    return pixels
+    with _progress("sampling", spec.count * spec.steps) as advance:
+        return offline.sample(model, spec, advance)
 
 
-def _load(model: Path, device: str | None, max_count: int) -> Model:
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps")
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task(description, total=total)
+        yield lambda steps: progress.advance(bar, steps)
+
+
+def _load(model: Path, device: str | None) -> Model:
     from model.checkpoint import CheckpointError
     from model.hardware import default_device
-    from worker.catalog import load_model
-    from worker.engine import RESERVE
+    from worker import offline
 
-    path = _path(model)
     try:
-        return load_model(
-            path, default_device(device), max_rows=int(OFFLINE_SLOTS * (1 + RESERVE)), max_count=max_count
-        )
+        return offline.load(_path(model), default_device(device))
     except CheckpointError as error:
         _stop(str(error))
+
+
+def _real(model: Model, source: str | None, root: Path | None, split: Split) -> Dataset:
+    """The images that a model was trained on, or those held out."""
+    from model import data
+
+    try:
+        return data.load(source or model.card.data["source"], root=root, split=split, size=model.card.image_size)
+    except data.DataError as error:
+        _stop(f"{error}; --source names other data")
+
+
+def _target(models: Path, name: str, overwrite: bool) -> Path:
+    """Where a model of that name is to stand, which nobody has taken."""
+    target = models / name
+    if target.exists() and not overwrite:
+        _stop(f"{target} exists: give --overwrite to replace it, or --name to call this one something else")
+    return target
 
 
 def _path(model: Path) -> Path:

@@ -6,6 +6,7 @@ NAME/
   scheduler/scheduler_config.json
   unet/config.json
   unet/diffusion_pytorch_model.safetensors
+  figures/                                     pictures of it, for people
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
+from model.samplers import Thresholding
 from model.schedule import Schedule
 from model.unet import UNet, UNetConfig
 
@@ -31,6 +33,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 UNET_CONFIG = "unet/config.json"
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 CARD = "card.json"
+FIGURES = "figures"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
 
 Config = TypeVar("Config", UNetConfig, Schedule)
@@ -71,7 +74,7 @@ class Card:
     guidance_scale: float = 1.0  # this and the next three are recommended
     sampler: str = "ddpm"
     steps: int | None = None  # all of the schedule's
-    thresholding: str = "static"
+    thresholding: Thresholding = "static"
     data: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

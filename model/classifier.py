@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -27,7 +26,7 @@ LARGEST_SIDE = 7  # of what the last convolution sees
 CHUNK = 1024  # images looked at together
 
 
-class ConvNet(nn.Module):
+class Classifier(nn.Module):
     """Convolutions with batch norm, halving between them, and a linear layer over what is left."""
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
@@ -48,28 +47,22 @@ class ConvNet(nn.Module):
         maps = self.features(x)
         return self.head(maps.flatten(1)), maps.mean(dim=(2, 3))
 
-
-@dataclass(frozen=True, slots=True)
-class Classifier:
-    """`accuracy` is measured on the test split, which it has not learnt from."""
-
-    network: nn.Module
-    accuracy: float
-
+    @torch.no_grad()
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (B, C, H, W) -> how likely each class is (B, classes), and features (B, F): float32, on the CPU."""
-        return _look(self.network, pixels)
+        device = self.head.weight.device
+        looks = [self(images.from_uint8(chunk.to(device))) for chunk in pixels.split(CHUNK)]
+        logits, features = (torch.cat([look[i] for look in looks]).float().cpu() for i in (0, 1))
+        return logits.softmax(dim=1), features
 
 
-def train(
-    data: Dataset, test: Dataset, cache: Path, *, device: str | torch.device = "cpu", seed: int = 0
-) -> Classifier:
+def train(data: Dataset, cache: Path, *, device: str | torch.device = "cpu", seed: int = 0) -> Classifier:
     """A classifier of `data`, its weights from the folder `cache` where they lie there already.
 
-    On one device `seed` fixes the weights. Raises ValueError where either data set has no labels or no images.
+    On one device `seed` fixes the weights. Raises ValueError where there are no images, or no classes.
     """
-    if data.labels is None or test.labels is None or not len(data) or not len(test):
-        raise ValueError(f"{data.source} needs images with classes in both splits to train a classifier")
+    if data.labels is None or not len(data):
+        raise ValueError(f"{data.source} needs images with classes to train a classifier")
     path = cache / _cache_name(data, seed)
     network = _untrained(data, seed).to(device)
     try:
@@ -78,21 +71,19 @@ def train(
         _train(network, data, seed)
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
-    network.eval().requires_grad_(False)
-    probabilities, _ = _look(network, test.images)
-    return Classifier(network, (probabilities.argmax(dim=1) == test.labels).double().mean().item())
+    return network.eval().requires_grad_(False)
 
 
-def _untrained(data: Dataset, seed: int) -> nn.Module:
+def _untrained(data: Dataset, seed: int) -> Classifier:
     """The network as `seed` draws it; the global generator is left as it was."""
     _, channels, size, _ = data.images.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # Channels last is what convolutions on a CPU are made for: two to three times as fast here.
-        return ConvNet(channels, size, len(data.classes)).to(memory_format=torch.channels_last)
+        return Classifier(channels, size, len(data.classes)).to(memory_format=torch.channels_last)
 
 
-def _train(network: nn.Module, data: Dataset, seed: int) -> None:
+def _train(network: Classifier, data: Dataset, seed: int) -> None:
     """AdamW under one cycle of the learning rate (Smith & Topin 2018)."""
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
@@ -118,14 +109,6 @@ def _batches(data: Dataset, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             order = torch.cat([order, torch.randperm(len(data), generator=generator)])
         chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
         yield data.images[chosen], data.labels[chosen]
-
-
-@torch.no_grad()
-def _look(network: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    device = next(network.parameters()).device
-    looks = [network(images.from_uint8(chunk.to(device))) for chunk in pixels.split(CHUNK)]
-    logits, features = (torch.cat([look[i] for look in looks]).float().cpu() for i in (0, 1))
-    return logits.softmax(dim=1), features
 
 
 def _cache_name(data: Dataset, seed: int) -> str:

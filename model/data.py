@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def select(self, chosen: Tensor) -> Dataset:
+        """The images that `chosen` names, by their numbers or by a bool for each."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, images=self.images[chosen], labels=labels)
+
 
 def load(source: str, *, root: Path | None = None, split: Split = "train", size: int | None = None) -> Dataset:
     """The data set named `source` (one of SOURCES, or a folder or ZIP), at `size` × `size` pixels where given.
@@ -62,10 +67,10 @@ def digits(root: Path | None, split: Split) -> Dataset:
 
     bunch = load_digits()
     pixels = torch.from_numpy(bunch.images / 16 * 255).round().to(torch.uint8)[:, None]
-    held_out = torch.arange(len(pixels)) % DIGITS_HELD_OUT == DIGITS_HELD_OUT - 1
-    chosen = held_out if split == "test" else ~held_out
-    labels = torch.from_numpy(bunch.target).long()
-    return Dataset("digits", pixels[chosen], labels[chosen], tuple(str(name) for name in bunch.target_names))
+    names = tuple(str(name) for name in bunch.target_names)
+    every = Dataset("digits", pixels, torch.from_numpy(bunch.target).long(), names)
+    held_out = torch.arange(len(every)) % DIGITS_HELD_OUT == DIGITS_HELD_OUT - 1
+    return every.select(held_out if split == "test" else ~held_out)
 
 
 def mnist(root: Path | None, split: Split) -> Dataset:
@@ -140,4 +145,4 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
     from torchvision.transforms.v2 import functional
 
     resized = functional.resize(dataset.images, [size, size], antialias=True)
-    return Dataset(dataset.source, resized, dataset.labels, dataset.classes)
+    return replace(dataset, images=resized)

@@ -10,61 +10,89 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model import images
-from model.classifier import Classifier
+from model import classifier, images
 from model.data import Dataset
 
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
 INTERVAL = 0.95  # what every interval means to hold
+UNSEEN = 5  # every fifth training image is kept from the classifier
 RESAMPLES = 50  # of the bootstrap
 KERNEL_SUBSETS = 50
 KERNEL_SUBSET_SIZE = 500
 NEIGHBOURS = 3  # of precision and recall
+NEAR = 0.01  # quantile of held-out images' distances to training images: what is nearer is near
+HELD_OUT = 2000  # images that a sample's distance to training images is put beside, at the most
 CHUNK = 1024  # images compared at once
 
 
-def evaluate(
-    samples: Tensor, labels: Tensor | None, train: Dataset, test: Dataset, classifier: Classifier | None
-) -> dict[str, Any]:
-    """Figures of one kind of samples, as plain JSON.
+class Reference:
+    """Real images, looked at once: what every kind of samples is compared with.
 
-    samples     float (B, C, H, W) in [-1, 1]; judged as their PNGs will show them
-    labels      (B,) int64: the classes that they were asked for; None where there was none
-    classifier  None where the data has no classes: distances to training images are all there is to say
-    Raises ValueError where samples are missing or no floats.
+    The classifier learns from four training images in five. The fifth are the real images that stand beside samples:
+    features set images that were learnt from apart from all others. `accuracy` is the classifier's on the test images;
+    None where the data has no classes, and so no classifier.
     """
-    if not samples.is_floating_point() or not len(samples):
-        raise ValueError(f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}")
-    pixels = images.to_uint8(samples)
-    figures: dict[str, Any] = {"samples": len(samples)}
-    if classifier is not None:
-        probabilities, features = classifier.look(pixels)
-        figures |= _share("recognised", recognised(probabilities, labels), len(samples))
-        if labels is not None:
-            figures |= _share("accuracy", accuracy(probabilities, labels), len(samples))
-        _, real = classifier.look(test.images)
-        _, alike = classifier.look(_evenly(train.images, len(samples)))
-        if min(len(features), len(alike)) > 1:
-            figures |= {
-                "frechet": _beside(frechet, features, alike, real),
-                "kernel": _beside(kernel, features, alike, real),
-            }
-            figures |= _share("precision", covered(features, real), len(features))
-            figures |= _share("recall", covered(real, features), len(real))
-    distances = nearest_training_distance(pixels, train.images)
-    held_out = nearest_training_distance(_evenly(test.images, len(samples)).to(pixels.device), train.images)
-    return {
-        **figures,
-        "identical_to_training": int((distances == 0).sum()),
-        "nearest_training_distance": _summary(distances),
-        "held_out_nearest_training_distance": _summary(held_out),
-    }
+
+    def __init__(self, train: Dataset, test: Dataset, cache: Path, device: str | torch.device = "cpu") -> None:
+        """Trains the classifier, where the data has classes, or takes it from the folder `cache`."""
+        self.train, self.test = train, test
+        self.classifier, self.accuracy = None, None
+        if test.labels is not None and len(test):
+            unseen = torch.arange(len(train)) % UNSEEN == UNSEEN - 1
+            self.classifier = classifier.train(train.select(~unseen), cache, device=device)
+            _, self._unseen = self.classifier.look(train.images[unseen])
+            probabilities, self._real = self.classifier.look(test.images)
+            self.accuracy = accuracy(probabilities, test.labels)
+        held_out = _evenly(test.images, HELD_OUT).to(device)
+        self._held_out = nearest_training_distance(held_out, train.images)
+
+    def compare(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
+        """Figures of one kind of samples, as plain JSON.
+
+        samples  float (B, C, H, W) in [-1, 1]; judged as their PNGs will show them
+        labels   (B,) int64: the classes that they were asked for; None where there was none
+        Raises ValueError where samples are missing or no floats.
+        """
+        if not samples.is_floating_point() or not len(samples):
+            raise ValueError(
+                f"samples must be one or more float images in [-1, 1], not {samples.dtype} {samples.shape}"
+            )
+        pixels = images.to_uint8(samples)
+        figures: dict[str, Any] = {"samples": len(samples)}
+        if self.classifier is not None:
+            probabilities, features = self.classifier.look(pixels)
+            figures |= _share("recognised", recognised(probabilities, labels), len(samples))
+            if labels is not None:
+                figures |= _share("accuracy", accuracy(probabilities, labels), len(samples))
+            figures |= self._distances(features)
+        distances = nearest_training_distance(pixels, self.train.images)
+        figures["identical_to_training"] = int((distances == 0).sum())
+        figures["nearest_training_distance"] = _summary(distances)
+        figures["held_out_nearest_training_distance"] = _summary(self._held_out)
+        if len(self._held_out):
+            near = (distances < self._held_out.quantile(NEAR)).double().mean().item()
+            figures |= _share("nearer_than_1%_of_held_out", near, len(distances))
+        return figures
+
+    def _distances(self, features: Tensor) -> dict[str, Any]:
+        """In features, of samples and of as many training images; few images are further away than many are."""
+        count = min(len(features), len(self._unseen))
+        if count < 2:
+            return {}
+        some, alike = features[:count], _evenly(self._unseen, count)
+        return {
+            "frechet": _beside(frechet, some, alike, self._real),
+            "kernel": _beside(kernel, some, alike, self._real),
+            **_share("precision", covered(some, self._real), count),
+            **_share("recall", covered(self._real, some), len(self._real)),
+        }
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -171,7 +199,7 @@ def _beside(
         margin = NormalDist().inv_cdf((1 + INTERVAL) / 2) * error
         return {"distance": round(value, 4), "interval": [round(value - margin, 4), round(value + margin, 4)]}
 
-    return {**figures(features), "as_many_training_images": {"images": len(alike), **figures(alike)}}
+    return {"images": len(features), **figures(features), "as_many_training_images": figures(alike)}
 
 
 def _share(name: str, share: float, count: int) -> dict[str, Any]:

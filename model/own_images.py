@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -60,10 +61,10 @@ def load(path: Path, split: Split, size: int | None) -> Dataset:
     if not read.any():
         raise DataError(f"none of the {len(files)} images in {path} can be read, such as {skipped[0]}")
     held_out = torch.arange(int(read.sum())) % HELD_OUT == HELD_OUT - 1
-    chosen = held_out if split == "test" else ~held_out
     classes = tuple(sorted(set(names) - {""}))
-    labels = torch.tensor([classes.index(name) for name in names])[read][chosen] if classes else None
-    return Dataset(path.stem if path.is_file() else path.name, pixels[read][chosen], labels, classes, skipped)
+    labels = torch.tensor([classes.index(name) for name in names])[read] if classes else None
+    every = Dataset(path.stem if path.is_file() else path.name, pixels[read], labels, classes, skipped)
+    return every.select(held_out if split == "test" else ~held_out)
 
 
 def _files(path: Path, stack: ExitStack) -> Iterator[File]:
@@ -81,7 +82,7 @@ def _files(path: Path, stack: ExitStack) -> Iterator[File]:
     for entry in archive.infolist():
         place = PurePosixPath(entry.filename)
         if _is_picture(place) and not entry.is_dir():
-            yield File(place, lambda entry=entry: archive.read(entry))  # type: ignore[misc]
+            yield File(place, partial(archive.read, entry))
 
 
 def _is_picture(place: PurePosixPath) -> bool:

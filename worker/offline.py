@@ -1,17 +1,129 @@
-"""Sampling without a service: the same engine, the same bytes."""
+"""A model without a service: sampled, measured and drawn through the same engine, so that the bytes are the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from jobs.schema import JobSpec
-from worker.catalog import Model
-from worker.engine import Engine, Step, Task
+import torch
+from torch import Tensor
+
+from jobs.resolve import resolve
+from jobs.schema import CYCLE, GenerateRequest, JobSpec
+from model import samplers
+from model.data import Dataset
+from model.evaluate import Reference
+from model.images import from_uint8, to_uint8
+from model.likelihood import bits_per_dimension
+from worker.catalog import Model, load_model
+from worker.engine import RESERVE, Engine, Task
+
+SLOTS = 64
+MAX_COUNT = 1_000_000
+FIGURE_IMAGES = 100
+FEW_IMAGES = 8  # of a figure that shows each of them many times
 
 
-def sample(model: Model, spec: JobSpec, slots: int) -> Iterator[Step]:
-    """Every wave after every step of its table; the steps that are `last` hold the images. Sum them for progress."""
+def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
+    """The checkpoint in the folder `path`. Raises CheckpointError."""
+    return load_model(path, device, max_rows=int(slots * (1 + RESERVE)), max_count=MAX_COUNT)
+
+
+def sample(
+    model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None, slots: int = SLOTS
+) -> Tensor:
+    """A spec's images, uint8 (N, C, H, W). `advance` is told how many of them each step has moved."""
     engine = Engine(model.network, model.shape, slots)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
+    pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
     while not engine.idle:
-        yield from engine.step()
+        for step in engine.step():
+            advance(len(step.x0))
+            if step.last:
+                pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
+    return pixels
+
+
+def evaluation_specs(model: Model, asked: GenerateRequest) -> dict[str, JobSpec]:
+    """What to sample for an evaluation: `unconditional` and `conditional`, where the model knows classes.
+
+    Raises FieldError where the model cannot do what is asked.
+    """
+    card, specs = model.card, {}
+    if not card.classes or card.null_class is not None:
+        specs["unconditional"] = resolve(asked.model_copy(update={"guidance_scale": None}), card)
+    if card.classes:
+        specs["conditional"] = resolve(asked.model_copy(update={"label": CYCLE}), card)
+    return specs
+
+
+def evaluate(
+    model: Model, reference: Reference, specs: dict[str, JobSpec], sample: Callable[[JobSpec], Tensor]
+) -> dict[str, Any]:
+    """The metrics of a card, as plain JSON: of each kind of samples, of the classifier, and bits per dimension."""
+    test, found = reference.test, dict[str, Any]()
+    if reference.accuracy is not None:
+        found["classifier"] = {"accuracy": round(reference.accuracy, 4), "test_images": len(test)}
+    for kind, spec in specs.items():
+        found |= {"seed": spec.seed, "sampler": spec.sampler, "steps": spec.steps}
+        labels = torch.tensor(spec.labels) if kind == "conditional" else None
+        found[kind] = reference.compare(from_uint8(sample(spec)), labels)
+        if labels is not None:
+            found[kind]["guidance_scale"] = spec.guidance_scale
+    labels = test.labels if model.card.classes else None
+    if len(test) and (labels is not None or not model.card.classes):
+
+        def predict(x_t: Tensor, t: Tensor, chosen: Tensor) -> Tensor:
+            return model.network.predict(x_t, t, None if labels is None else labels[chosen])
+
+        bits, error = bits_per_dimension(predict, model.checkpoint.schedule, test.images)
+        found["bits_per_dimension"] = {"bound": round(bits, 4), "standard_error": round(error, 4)}
+    return found
+
+
+def draw(
+    model: Model, real: Dataset, steps: int | None = None, advance: Callable[[int], None] = lambda images: None
+) -> dict[str, bytes]:
+    """A model's figures by file name, of a hundred images and as many real ones, the classes in turn.
+
+    steps  of the reverse process; the card's by default
+    """
+    from model import figures  # with matplotlib, which a plain worker does without
+
+    card, network, schedule = model.card, model.network, model.checkpoint.schedule
+    x0 = from_uint8(real.images[_in_turn(real, FIGURE_IMAGES)])
+    indices = torch.arange(FIGURE_IMAGES, device=network.device)
+    labels = indices % len(card.classes) if card.classes else None
+    guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale, device=network.device)
+    table = samplers.table(card.sampler, schedule, steps or card.steps, thresholding=card.thresholding)
+    rows = samplers.trajectory(
+        lambda x, t, labels: network(x, t, labels, guidance), table, model.shape, seed=0, indices=indices, labels=labels
+    )
+
+    def shown() -> Iterator[tuple[Tensor, Tensor]]:
+        for x, denoised in rows:
+            advance(FIGURE_IMAGES)
+            yield x.cpu(), denoised.cpu()
+
+    run = figures.Trajectory(shown(), table.timesteps, figures.GIF_FRAMES)
+    few = None if labels is None else labels[:FEW_IMAGES]
+    return {
+        "schedule.png": figures.noise_schedule(schedule),
+        "forward.png": figures.forward_process(x0[0], schedule),
+        "one-step.png": figures.one_step(network.predict, x0[:FEW_IMAGES], few, schedule),
+        "reverse.png": figures.reverse_process(run),
+        "intensity.png": figures.intensity(run),
+        "histograms.png": figures.pixel_histograms(x0, run.x0[-1]),
+        "real-and-generated.png": figures.real_beside_generated(x0, run.x0[-1]),
+        "process.gif": figures.animation(run),
+    }
+
+
+def _in_turn(real: Dataset, count: int) -> Tensor:
+    """The numbers of `count` images (count,), the classes in turn, from the start again where they are too few."""
+    if real.labels is None:
+        return torch.arange(count) % len(real)
+    members = [(real.labels == label).nonzero()[:, 0] for label in real.labels.unique()]
+    rounds = range(-(-count // len(members)))
+    return torch.stack([of[i % len(of)] for i in rounds for of in members])[:count]

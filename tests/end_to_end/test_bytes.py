@@ -67,16 +67,14 @@ from pathlib import Path
 import torch
 from jobs.resolve import resolve
 from jobs.schema import GenerateRequest
-from model.images import png, to_uint8
+from model.images import png
 from worker import offline
-from worker.catalog import load_model
 
 models, out = Path(sys.argv[1]), Path(sys.argv[2])
 for name, request in (("digits", {"steps": 1}), ("mnist", {"count": 4, "seed": 7, "steps": 100, "label": 5})):
-    model = load_model(models / name, torch.device("cpu"), max_rows=80, max_count=100)
+    model = offline.load(models / name, torch.device("cpu"))
     spec = resolve(GenerateRequest(**request, guidance_scale=1.5), model.card)
-    *_, last = offline.sample(model, spec, 64)
-    for i, image in enumerate(to_uint8(last.x0)):
+    for i, image in enumerate(offline.sample(model, spec)):
         (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i)))
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from model import data
 from model.classifier import Classifier, train
 from model.data import Dataset
+from model.evaluate import Reference
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"
 QUICK = 300  # steps of a classifier: enough for digits, and a quarter of what larger pictures need
@@ -48,9 +48,11 @@ def classifier_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> Classifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.classifier.STEPS", QUICK)
-        return train(*split_digits, classifier_cache)
+        return train(split_digits[0], classifier_cache)
 
 
-def part(dataset: Dataset, count: int) -> Dataset:
-    assert dataset.labels is not None
-    return dataclasses.replace(dataset, images=dataset.images[:count], labels=dataset.labels[:count])
+@pytest.fixture(scope="session")
+def reference(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> Reference:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.classifier.STEPS", QUICK)
+        return Reference(*split_digits, classifier_cache)

@@ -27,7 +27,7 @@ from jobs import events, keys, models
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, GenerateRequest, Status
 from jobs.store import RedisStore
-from model.images import png, to_uint8
+from model.images import png
 from tests.worker.test_catalog import change_weights
 from worker import offline
 from worker.batch_worker import EXECUTION_TTL_SECONDS, BatchWorker
@@ -135,13 +135,8 @@ class Floor:
 
 
 def drawn(model: Model, record: Record) -> list[bytes]:
-    pixels = {
-        step.first + i: to_uint8(x0)
-        for step in offline.sample(model, record.spec, slots=64)
-        if step.last
-        for i, x0 in enumerate(step.x0)
-    }
-    return [png(pixels[i], record.spec.recipe(i)) for i in range(record.spec.count)]
+    pixels = offline.sample(model, record.spec)
+    return [png(image, record.spec.recipe(i)) for i, image in enumerate(pixels)]
 
 
 @pytest.fixture
