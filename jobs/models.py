@@ -1,6 +1,8 @@
-"""The cards of the models being served, as live workers publish them."""
+"""The models being served, as live workers publish them: their cards, and the pictures that these name."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from redis import Redis
 
@@ -8,12 +10,18 @@ from jobs import keys
 from jobs.schema import ModelCard
 
 
-def publish(redis: Redis, worker: str, cards: list[ModelCard], *, alive_seconds: float) -> None:
+def publish(
+    redis: Redis, worker: str, cards: list[ModelCard], figures: Mapping[str, bytes], *, alive_seconds: float
+) -> None:
     """Says what this worker serves, and that it lives; cards that no live worker serves any more go.
 
+    figures  the pictures that the cards name, by their sha256
     Where no worker lives, cards stay as they were, so that jobs can still be queued.
     """
-    pipeline = redis.pipeline()
+    there = {name.decode() for name in redis.hkeys(keys.FIGURES)}
+    pipeline = redis.pipeline()  # in one move, so that a picture without its card is one that nobody needs
+    for name in figures.keys() - there:
+        pipeline.hset(keys.FIGURES, name, figures[name])
     for card in cards:
         pipeline.hset(keys.MODELS, card.name, card.model_dump_json())
     pipeline.set(keys.worker(worker), "\n".join(card.name for card in cards), px=int(alive_seconds * 1000))
@@ -22,11 +30,18 @@ def publish(redis: Redis, worker: str, cards: list[ModelCard], *, alive_seconds:
     served = {name for names in live if names for name in names.split(b"\n")}
     if stale := [name for name in redis.hkeys(keys.MODELS) if name not in served]:
         redis.hdel(keys.MODELS, *stale)
+    _forget(redis, there)
 
 
 def cards(redis: Redis) -> list[ModelCard]:
     """Every card, by name."""
     return [ModelCard.model_validate_json(text) for _, text in sorted(redis.hgetall(keys.MODELS).items())]
+
+
+def figure(redis: Redis, card: ModelCard, name: str) -> bytes | None:
+    """The file of one of a model's figures; None where there is none of that name, or none yet."""
+    picture: bytes | None = redis.hget(keys.FIGURES, card.figures.get(name, ""))
+    return picture
 
 
 def live_workers(redis: Redis) -> int:
@@ -37,3 +52,9 @@ def live_workers(redis: Redis) -> int:
 def speeds(redis: Redis) -> dict[str, float]:
     """Row-steps a second by model, where measured."""
     return {name.decode(): float(speed) for name, speed in redis.hgetall(keys.SPEEDS).items()}
+
+
+def _forget(redis: Redis, figures: set[str]) -> None:
+    """Deletes those of `figures` that no card names any more."""
+    if unnamed := figures - {name for card in cards(redis) for name in card.figures.values()}:
+        redis.hdel(keys.FIGURES, *unnamed)

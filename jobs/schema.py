@@ -166,6 +166,7 @@ class ModelCard(Contract):
     data: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, Any]
+    figures: dict[str, str] = Field({}, description="Pictures under /models/{name}/figures: name, and sha256.")
 
 
 class Progress(Contract):

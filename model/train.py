@@ -188,8 +188,9 @@ class Trainer:
                 training=training,
             ),
         )
+        (folder / checkpoint.FIGURES).mkdir()
         for name in ("loss.png", "samples.png"):
-            shutil.copyfile(self.run / name, folder / name)
+            shutil.copyfile(self.run / name, folder / checkpoint.FIGURES / name)
         lately = losses[-self.recipe.training.checkpoint_every :]
         if self.recipe.training.keep_best and sum(lately) / len(lately) < self.best:
             self.best = sum(lately) / len(lately)

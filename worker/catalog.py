@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from worker.network import Network
 
 log = structlog.get_logger()
 
+FIGURE_SUFFIXES = {".png", ".gif"}
+MAX_FIGURE_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -25,6 +30,7 @@ class Model:
     card: ModelCard
     checkpoint: Checkpoint
     network: Network
+    figures: Mapping[str, bytes]  # the files that the card names, by their sha256
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,6 +50,12 @@ class Catalog:
     def cards(self) -> list[ModelCard]:
         with self._lock:
             return [model.card for _, model in sorted(self._models.items())]
+
+    @property
+    def figures(self) -> dict[str, bytes]:
+        """Those of all models, by their sha256."""
+        with self._lock:
+            return {digest: file for model in self._models.values() for digest, file in model.figures.items()}
 
     def get(self, name: str) -> Model | None:
         with self._lock:
@@ -77,10 +89,13 @@ def load_model(path: Path, device: torch.device, *, max_rows: int, max_count: in
     """One checkpoint, ready to be sampled from. Raises CheckpointError."""
     loaded = checkpoint.load(path)
     network = Network(loaded, device, max_rows)
-    return Model(_card(path.name, loaded, network.build, max_count), loaded, network)
+    figures = {file.name: file.read_bytes() for file in _figures(path)}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}
+    card = _card(path.name, loaded, network.build, max_count, digests)
+    return Model(card, loaded, network, {digests[name]: data for name, data in figures.items()})
 
 
-def _card(name: str, loaded: Checkpoint, build: str, max_count: int) -> ModelCard:
+def _card(name: str, loaded: Checkpoint, build: str, max_count: int, figures: dict[str, str]) -> ModelCard:
     """The contract's card of a loaded checkpoint."""
     return ModelCard(
         name=name,
@@ -101,12 +116,19 @@ def _card(name: str, loaded: Checkpoint, build: str, max_count: int) -> ModelCar
         data=loaded.card.data,
         training=loaded.card.training,
         metrics=loaded.card.metrics,
+        figures=figures,
     )
+
+
+def _figures(path: Path) -> list[Path]:
+    """The pictures in a checkpoint's folder for them; what is not a picture, or a huge one, is passed over."""
+    files = sorted((path / checkpoint.FIGURES).glob("*"))
+    return [file for file in files if file.suffix in FIGURE_SUFFIXES and file.stat().st_size <= MAX_FIGURE_BYTES]
 
 
 def _signature(path: Path) -> tuple[int, ...]:
     """Changes whenever a file of the checkpoint does; a file that is not there counts as nothing."""
     names = (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG, checkpoint.SCHEDULER_CONFIG)
-    files = (path / name for name in names)
+    files = [path / name for name in names] + _figures(path)
     stats = [file.stat() for file in files if file.exists()]
     return tuple(value for stat in stats for value in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

@@ -43,7 +43,7 @@ def run(settings: WorkerSettings) -> None:
 
     def publish() -> None:
         catalog.scan()
-        models.publish(redis, name, catalog.cards, alive_seconds=ALIVE_SECONDS)
+        models.publish(redis, name, catalog.cards, catalog.figures, alive_seconds=ALIVE_SECONDS)
 
     publish()
     heartbeat = Heartbeat(HEARTBEAT_SECONDS, [worker.beat, publish, janitor.clean])

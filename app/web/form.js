@@ -56,6 +56,7 @@ export class Form {
     this.#find("#sampler").value = card.sampler;
     this.#find("#steps").value = card.steps;
     this.#find("#guidance").value = card.guidance_scale;
+    this.#find("#model-about").href = `#model=${encodeURIComponent(card.name)}`;
     this.#give("#label", card.classes.length > 0);
     this.#give("#guidance", card.null_class !== null);
   }

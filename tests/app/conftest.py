@@ -24,7 +24,7 @@ def app_url(redis_url: str) -> Iterator[str]:
 @pytest.fixture
 def http(app_url: str, redis: Redis) -> Iterator[httpx.Client]:
     """Talks to an app to which a worker has published one model."""
-    models.publish(redis, "worker", [CARD], alive_seconds=600)
+    models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
     with httpx.Client(base_url=app_url, timeout=30) as client:
         yield client
 

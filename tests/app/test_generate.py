@@ -80,7 +80,7 @@ def test_the_largest_seed_is_kept_to_the_last_digit(http: httpx.Client) -> None:
 
 
 def test_the_first_model_by_name_is_the_default(http: httpx.Client, redis: Redis) -> None:
-    models.publish(redis, "other", [card(name="a-first"), card(name="z-last")], alive_seconds=600)
+    models.publish(redis, "other", [card(name="a-first"), card(name="z-last")], {}, alive_seconds=600)
     assert generate(http)["request"]["model"] == "a-first"
     assert generate(http, model="z-last")["request"]["model"] == "z-last"
 
@@ -203,7 +203,7 @@ def test_jobs_are_taken_while_workers_are_away_for_a_moment(http: httpx.Client, 
 
 
 def test_a_full_queue_says_when_to_come_back(redis: Redis, redis_url: str) -> None:
-    models.publish(redis, "worker", [CARD], alive_seconds=600)
+    models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
     redis.hset(keys.SPEEDS, "tiny", 1.0)
     with serving(redis_url=redis_url, max_queued=2) as url, httpx.Client(base_url=url, timeout=30) as http:
         for _ in range(2):

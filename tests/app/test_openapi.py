@@ -38,7 +38,7 @@ def test_what_a_client_sends_and_gets_is_described(http: httpx.Client) -> None:
 
 @pytest.fixture
 def ready(app_url: str, redis: Redis) -> str:
-    models.publish(redis, "worker", [CARD], alive_seconds=600)
+    models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
     return app_url
 
 

@@ -32,7 +32,7 @@ def test_without_a_live_worker_the_service_is_not_ready(http: httpx.Client, redi
 
 
 def test_without_a_model_the_service_is_not_ready(http: httpx.Client, redis: Redis) -> None:
-    models.publish(redis, "worker", [], alive_seconds=10)
+    models.publish(redis, "worker", [], {}, alive_seconds=10)
     assert_problem(http.get("/readyz"), 503)
 
 
@@ -52,7 +52,7 @@ def orphaned(mortal_redis: MortalRedis) -> Iterator[httpx.Client]:
         httpx.Client(base_url=url, timeout=30) as http,
         Redis.from_url(mortal_redis.url) as redis,
     ):
-        models.publish(redis, "worker", [CARD], alive_seconds=600)
+        models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
         generate(http)
         mortal_redis.kill()
         yield http
@@ -110,10 +110,22 @@ def test_metrics_are_prometheus_and_true(http: httpx.Client, redis: Redis) -> No
 
 def test_models_are_shown_as_workers_published_them(http: httpx.Client, redis: Redis) -> None:
     other = card(name="other", metrics={"recognised": 0.98})
-    models.publish(redis, "another", [other], alive_seconds=600)
+    models.publish(redis, "another", [other], {}, alive_seconds=600)
     assert http.get("/models").json() == {"models": [other.model_dump(), CARD.model_dump()]}
     assert http.get("/models/other").json() == other.model_dump()
     assert_problem(http.get("/models/none"), 404)
+
+
+def test_a_models_figures_are_pictures(http: httpx.Client, redis: Redis) -> None:
+    drawn = card(name="drawn", figures={"loss.png": "1" * 64, "process.gif": "2" * 64})
+    models.publish(redis, "another", [drawn], {"1" * 64: b"a curve", "2" * 64: b"a film"}, alive_seconds=600)
+    curve, film = (http.get(f"/models/drawn/figures/{name}") for name in drawn.figures)
+    assert (curve.content, curve.headers["content-type"]) == (b"a curve", "image/png")
+    assert (film.content, film.headers["content-type"]) == (b"a film", "image/gif")
+    missing = http.get("/models/drawn/figures/other.png")
+    assert_problem(missing, 404)
+    assert "loss.png, process.gif" in missing.text
+    assert_problem(http.get("/models/none/figures/loss.png"), 404)
 
 
 # The door

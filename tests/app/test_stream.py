@@ -117,7 +117,7 @@ def test_a_watcher_outlives_redis(mortal_redis: MortalRedis) -> None:
         httpx.Client(base_url=url, timeout=60) as http,
         Redis.from_url(mortal_redis.url) as redis,
     ):
-        models.publish(redis, "worker", [CARD], alive_seconds=600)
+        models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
         job, records = generate(http), Records(redis)
         attempt = begun(redis, job)
         watcher = Watcher(http, job)

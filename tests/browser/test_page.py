@@ -272,3 +272,16 @@ def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
     generate(page, count="16", steps="20", seed=LARGEST_SEED)
     wait_for_status(page, "finished")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_model_is_shown_with_its_figures(page: Page) -> None:
+    page.get_by_role("link", name="About this model").click()
+    about = page.locator("#about")
+    expect(about.get_by_role("heading", name=MODEL)).to_be_visible()
+    expect(about).to_contain_text("8 × 8 pixels, grey")
+    expect(about.locator("figure")).not_to_have_count(0)
+    loaded = "images => images.every(image => { image.loading = 'eager'; return image.complete && image.naturalWidth })"
+    page.wait_for_function(f"({loaded})([...document.querySelectorAll('#figures img')])")
+    page.reload()
+    expect(about.get_by_role("heading", name=MODEL)).to_be_visible()
+    expect(page.locator("#intro")).to_be_hidden()

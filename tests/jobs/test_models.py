@@ -11,20 +11,20 @@ from tests.jobs.made import card
 
 
 def test_cards_of_all_workers_are_there_by_name(redis: Redis) -> None:
-    models.publish(redis, "one", [card(name="b"), card(name="a")], alive_seconds=10)
-    models.publish(redis, "two", [card(name="c")], alive_seconds=10)
+    models.publish(redis, "one", [card(name="b"), card(name="a")], {}, alive_seconds=10)
+    models.publish(redis, "two", [card(name="c")], {}, alive_seconds=10)
     assert models.cards(redis) == [card(name="a"), card(name="b"), card(name="c")]
     assert models.live_workers(redis) == 2
 
 
 def test_a_card_published_again_replaces_the_old_one(redis: Redis) -> None:
-    models.publish(redis, "one", [card()], alive_seconds=10)
-    models.publish(redis, "one", [card(digest="e" * 64)], alive_seconds=10)
+    models.publish(redis, "one", [card()], {}, alive_seconds=10)
+    models.publish(redis, "one", [card(digest="e" * 64)], {}, alive_seconds=10)
     assert [each.digest for each in models.cards(redis)] == ["e" * 64]
 
 
 def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> None:
-    models.publish(redis, "one", [card()], alive_seconds=0.05)
+    models.publish(redis, "one", [card()], {}, alive_seconds=0.05)
     assert models.live_workers(redis) == 1
     time.sleep(0.1)
     assert models.live_workers(redis) == 0
@@ -32,16 +32,16 @@ def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> 
 
 
 def test_cards_that_no_live_worker_serves_any_more_go(redis: Redis) -> None:
-    models.publish(redis, "one", [card(name="a"), card(name="b")], alive_seconds=10)
-    models.publish(redis, "dead", [card(name="c")], alive_seconds=0.05)
+    models.publish(redis, "one", [card(name="a"), card(name="b")], {}, alive_seconds=10)
+    models.publish(redis, "dead", [card(name="c")], {}, alive_seconds=0.05)
     time.sleep(0.1)
-    models.publish(redis, "two", [card(name="d")], alive_seconds=10)
-    models.publish(redis, "one", [card(name="b")], alive_seconds=10)
+    models.publish(redis, "two", [card(name="d")], {}, alive_seconds=10)
+    models.publish(redis, "one", [card(name="b")], {}, alive_seconds=10)
     assert [each.name for each in models.cards(redis)] == ["b", "d"]
 
 
 def test_a_worker_without_models_is_alive(redis: Redis) -> None:
-    models.publish(redis, "one", [], alive_seconds=10)
+    models.publish(redis, "one", [], {}, alive_seconds=10)
     assert models.live_workers(redis) == 1
     assert models.cards(redis) == []
 
@@ -49,3 +49,23 @@ def test_a_worker_without_models_is_alive(redis: Redis) -> None:
 def test_speeds_are_numbers_by_model(redis: Redis) -> None:
     redis.hset(keys.SPEEDS, mapping={"a": 12.5})
     assert models.speeds(redis) == {"a": 12.5}
+
+
+def test_figures_are_there_while_a_card_names_them(redis: Redis) -> None:
+    drawn = card(name="a", figures={"loss.png": "1" * 64, "process.gif": "2" * 64})
+    models.publish(redis, "one", [drawn], {"1" * 64: b"a curve", "2" * 64: b"a film"}, alive_seconds=10)
+    assert models.figure(redis, drawn, "loss.png") == b"a curve"
+    assert models.figure(redis, drawn, "other.png") is None
+    again = card(name="a", figures={"loss.png": "3" * 64})
+    models.publish(redis, "one", [again], {"3" * 64: b"a longer curve"}, alive_seconds=10)
+    assert models.figure(redis, again, "loss.png") == b"a longer curve"
+    assert redis.hkeys(keys.FIGURES) == [b"3" * 64]
+
+
+def test_figures_of_another_worker_stay(redis: Redis) -> None:
+    for name in ("a", "b"):
+        models.publish(
+            redis, name, [card(name=name, figures={"x.png": name * 64})], {name * 64: b"x"}, alive_seconds=10
+        )
+    models.publish(redis, "a", [card(name="a")], {}, alive_seconds=10)
+    assert redis.hkeys(keys.FIGURES) == [b"b" * 64]

@@ -116,7 +116,9 @@ def test_a_run_leaves_what_it_says(whole_run: Path, digits: Dataset) -> None:
     average = load_file(whole_run / STATE)
     for name, tensor in loaded.unet.state_dict().items():
         assert torch.equal(tensor, average[f"ema.{name}"])
-    assert (whole_run / "checkpoint" / "samples.png").read_bytes() == (whole_run / "samples.png").read_bytes()
+    assert (whole_run / "checkpoint" / "figures" / "samples.png").read_bytes() == (
+        whole_run / "samples.png"
+    ).read_bytes()
 
 
 def test_the_same_recipe_gives_the_same_run(whole_run: Path, digits: Dataset, tmp_path: Path) -> None:

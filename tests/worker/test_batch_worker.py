@@ -56,7 +56,7 @@ class Floor:
         self.records, self.queue = Records(redis), Queue(keys.QUEUE, connection=redis)
         self.catalog = Catalog(folder, device=torch.device("cpu"), max_rows=20, max_count=200)
         self.catalog.scan()
-        models.publish(redis, "floor", self.catalog.cards, alive_seconds=600)
+        models.publish(redis, "floor", self.catalog.cards, {}, alive_seconds=600)
         self._url, self._names = redis_url, itertools.count()
 
     def ask(self, **body: Any) -> str:
@@ -292,7 +292,7 @@ def test_a_model_that_has_changed_fails_the_job_with_the_reason(
     old = floor.ask()
     change_weights(tmp_path / "fickle")
     floor.catalog.scan()
-    models.publish(redis, "floor", floor.catalog.cards, alive_seconds=600)
+    models.publish(redis, "floor", floor.catalog.cards, {}, alive_seconds=600)
     new = floor.ask()
     floor.work()
     assert floor.record(old).status is Status.FAILED

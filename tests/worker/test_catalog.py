@@ -179,6 +179,21 @@ def test_a_new_evaluation_is_shown_on_the_card_and_the_digest_stays(catalog: Cat
     assert after.digest == before.digest
 
 
+def test_figures_are_read_with_the_model_and_again_when_they_change(catalog: Catalog, folder: Path) -> None:
+    drawn = folder / "good" / checkpoint.FIGURES
+    drawn.mkdir()
+    (drawn / "loss.png").write_bytes(b"a curve")
+    (drawn / "notes.txt").write_bytes(b"no picture")
+    (drawn / "huge.gif").write_bytes(bytes(5 * 2**20))
+    catalog.scan()
+    [card] = catalog.cards
+    assert list(card.figures) == ["loss.png"]
+    assert catalog.figures == {card.figures["loss.png"]: b"a curve"}
+    (drawn / "loss.png").write_bytes(b"a longer curve")
+    catalog.scan()
+    assert list(catalog.figures.values()) == [b"a longer curve"]
+
+
 def test_a_model_that_is_spoilt_while_it_is_served_goes_on_as_it_was(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     served = catalog.get("good")

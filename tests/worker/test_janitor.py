@@ -22,7 +22,7 @@ PLENTY = 1 << 40
 
 @pytest.fixture
 def records(redis: Redis) -> Records:
-    models.publish(redis, "worker", [CARD], alive_seconds=600)
+    models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
     return Records(redis)
 
 
