@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help serve install dev check test test-docker clean
+.PHONY: help serve install dev check test test-docker bench bench-samplers clean
 
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,12 @@ test: $(VENV)/.dev  ## The whole suite, with real Redis, workers, HTTP and brows
 
 test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 	$(BIN)/pytest -m docker tests/docker
+
+bench: $(VENV)/.dev  ## Speed beside the usual way, as ratios; DATA=PATH names the folder of data sets
+	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
+
+bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
+	for model in checkpoints/*; do $(BIN)/python -m bench.samplers $$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 clean:  ## Removes the virtual environment and caches; models, runs and jobs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,8 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Generator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -27,15 +26,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model import checkpoint, figures, images, samplers
+from model import checkpoint, figures, images, run_log, samplers
 from model.data import Dataset
 from model.ema import EMA
 from model.hardware import can_compile, default_device, has_bf16
 from model.recipe import Precision, Recipe
+from model.run_log import Report, RunLog
 from model.unet import UNet
 
 STATE = "state.safetensors"
-METRICS = "metrics.jsonl"
 SAMPLE_STEPS = 50  # of the grid that is drawn at every checkpoint
 SAMPLE_COUNT = 64
 
@@ -44,21 +43,11 @@ class TrainingError(Exception):
     """The training cannot start or go on; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One optimiser step, as it was taken."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-
-
 class Trainer:
     """Trains `recipe` on `data`, keeping everything in the folder `run`.
 
     run/state.safetensors   what a resume needs
-    run/metrics.jsonl       a line a step
+    run/metrics.jsonl       a line a step; run/events.out.* say the same to TensorBoard
     run/loss.png, run/samples.png, run/checkpoint/   as of the last checkpoint
     """
 
@@ -124,30 +113,24 @@ class Trainer:
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.best = float(metadata["best"])
         self.scaler.load_state_dict(json.loads(metadata["scaler"]))
-        if self.rank == 0:
-            lines = (self.run / METRICS).read_text().splitlines(keepends=True)[: self.step]
-            checkpoint.write_atomically(self.run / METRICS, "".join(lines).encode())
 
     def train(self) -> Generator[Report, None, None]:
         """Takes the steps that are left, one a report. Stop whenever you like: `resume` takes them up."""
         settings = self.recipe.training
-        self.run.mkdir(parents=True, exist_ok=True)
-        if self.step == 0 and self.rank == 0:
-            (self.run / METRICS).write_text("")
         network: nn.Module = self.unet
         if self.processes > 1:
             network = DistributedDataParallel(network)
         if settings.compile and can_compile():
             network = cast(nn.Module, torch.compile(network))
-        clock = time.perf_counter()
-        with (self.run / METRICS).open("a") as metrics:
+        with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
+            clock = time.perf_counter()
             while self.step < self.steps:
                 report = self._train_step(network, clock)
                 clock = time.perf_counter()
-                if self.rank == 0:
-                    metrics.write(json.dumps(dataclasses.asdict(report)) + "\n")
+                if log is not None:
+                    log.write(report)
                     if self.step % settings.checkpoint_every == 0 or self.step == self.steps:
-                        metrics.flush()
+                        log.flush()
                         self.checkpoint()
                         clock = time.perf_counter()
                 yield report
@@ -162,7 +145,7 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Saves the averaged network as a checkpoint, its samples, the loss curve, and what a resume needs."""
-        losses = self.losses()
+        losses = run_log.losses(self.run)
         epoch = len(self.data) // self.recipe.training.batch_size
         (self.run / "loss.png").write_bytes(figures.loss_curve(losses, epoch))
         (self.run / "samples.png").write_bytes(images.png(self._sample_grid()))
@@ -205,11 +188,6 @@ class Trainer:
             "recipe": recipe,
         }
         checkpoint.write_atomically(self.state_path, save(self._state(), metadata))
-
-    def losses(self) -> list[float]:
-        """The loss of every step so far."""
-        lines = (self.run / METRICS).read_text().splitlines()
-        return [json.loads(line)["loss"] for line in lines]
 
     def _train_step(self, network: nn.Module, clock: float) -> Report:
         settings = self.recipe.training

@@ -8,19 +8,23 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model import checkpoint, data
+from model import checkpoint, data, run_log
 from model.data import Dataset
-from model.recipe import Data, Recipe, Training
+from model.recipe import Data, Recipe, Training, automatic
+from model.run_log import METRICS
 from model.schedule import Schedule
-from model.train import METRICS, STATE, Trainer, TrainingError
+from model.train import STATE, Trainer, TrainingError
 
 UNET: dict[str, Any] = {
     "block_out_channels": [8, 16],
@@ -55,9 +59,7 @@ def short_samples() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     """64 images: four batches an epoch, so that 14 steps see the fourth epoch begin."""
-    whole = data.load("digits")
-    assert whole.labels is not None
-    return dataclasses.replace(whole, images=whole.images[:64], labels=whole.labels[:64])
+    return data.load("digits").select(torch.arange(64))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_the_loss_falls(digits: Dataset, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_run_leaves_what_it_says(whole_run: Path, digits: Dataset) -> None:
-    assert {path.name for path in whole_run.iterdir()} == {
+    assert {path.name for path in whole_run.iterdir() if not path.name.startswith("events.out")} == {
         STATE,
         METRICS,
         "loss.png",
@@ -119,6 +121,36 @@ def test_a_run_leaves_what_it_says(whole_run: Path, digits: Dataset) -> None:
     assert (whole_run / "checkpoint" / "figures" / "samples.png").read_bytes() == (
         whole_run / "samples.png"
     ).read_bytes()
+
+
+def test_colour_photographs_of_a_zip_are_learnt(real_data: Path, tmp_path: Path) -> None:
+    """Some of CIFAR-10 as a user would bring them: JPEGs in class folders, and the recipe that `--data` plans."""
+    few = tmp_path / "few.zip"
+    with zipfile.ZipFile(real_data / "CIFAR10-jpeg/train.zip") as whole, zipfile.ZipFile(few, "w") as some:
+        for name in sorted(whole.namelist())[::250]:
+            if name.endswith(".jpg"):
+                some.writestr(name, whole.read(name))
+    photographs = data.load(str(few), size=16)
+    assert photographs.images.shape[1:] == (3, 16, 16)
+    assert len(photographs.classes) == 10
+    planned = automatic("photographs", str(few), 16, photographs, "cpu")
+    quick = dataclasses.replace(planned.training, steps=20, batch_size=16, warmup_steps=2, compile=False)
+    list(Trainer(dataclasses.replace(planned, training=quick), photographs, tmp_path / "run", device="cpu").train())
+    taken = losses(tmp_path / "run")
+    assert sum(taken[-5:]) / 5 < taken[0] / 2
+    loaded = checkpoint.load(tmp_path / "run/checkpoint")
+    assert (loaded.unet.config.out_channels, loaded.null_class) == (3, 10)
+    with Image.open(tmp_path / "run/samples.png") as grid:
+        assert grid.mode == "RGB"
+
+
+def test_tensorboard_reads_the_same_numbers(whole_run: Path) -> None:
+    reader = EventAccumulator(str(whole_run))
+    reader.Reload()
+    shown = {event.step: event.value for event in reader.Scalars("loss")}
+    assert list(shown) == list(range(1, 15))
+    assert list(shown.values()) == pytest.approx(losses(whole_run), rel=1e-6)
+    assert {"learning_rate", "images_per_second"} <= set(reader.Tags()["scalars"])
 
 
 def test_the_same_recipe_gives_the_same_run(whole_run: Path, digits: Dataset, tmp_path: Path) -> None:
@@ -177,7 +209,7 @@ def test_epochs_are_counted_in_whole_batches(digits: Dataset, tmp_path: Path) ->
 def test_the_best_checkpoint_is_kept(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That whose steps since the checkpoint before had the least loss, here planned."""
     trainer = Trainer(recipe(keep_best=True, checkpoint_every=2, steps=6), digits, tmp_path, device="cpu")
-    monkeypatch.setattr(trainer, "losses", lambda: [0.5, 0.4, 0.2, 0.3, 0.9, 0.8][: trainer.step])
+    monkeypatch.setattr(run_log, "losses", lambda run: [0.5, 0.4, 0.2, 0.3, 0.9, 0.8][: trainer.step])
     list(trainer.train())
     assert checkpoint.load(trainer.result).card.training["steps"] == 4
     assert checkpoint.load(tmp_path / "checkpoint").card.training["steps"] == 6

@@ -1,0 +1,1 @@
+"""Measurements: every ratio in one run, both sides in turn, the same weights in both."""

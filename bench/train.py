@@ -1,0 +1,129 @@
+"""Training speed beside diffusers' `train_unconditional` loop, the same network in both: python -m bench.train
+
+That loop is an example script (diffusers' examples/unconditional_image_generation), so its step is written out here
+with its parts and defaults: DataLoader and transforms, `DDPMScheduler.add_noise`, an eager `UNet2DModel`, gradient
+clipping at 1, AdamW (0.95, 0.999), a cosine schedule, `EMAModel`; in float32, and under its bf16 option.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+import typer
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from bench.report import machine, spread
+from model import checkpoint, data, images
+from model.data import Dataset
+from model.hardware import default_device
+from model.recipe import Recipe
+from model.train import Trainer
+
+Step = Callable[[], object]
+
+
+class Pictures(TorchDataset[Any]):
+    """A data set as the loop has it: Pillow images, transformed one by one."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.pictures = [images.to_pil(pixels) for pixels in dataset.images]
+        self.labels = dataset.labels
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.pictures[index]), 0 if self.labels is None else int(self.labels[index])
+
+
+def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.device, *, bf16: bool) -> Step:
+    """One step of diffusers' loop, on the network saved in `folder`."""
+    network = UNet2DModel.from_pretrained(str(folder / "unet")).to(device).train()
+    scheduler = DDPMScheduler(num_train_timesteps=recipe.schedule.num_train_timesteps)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
+    rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
+    average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
+    loader = DataLoader(Pictures(dataset), batch_size=recipe.training.batch_size, shuffle=True, drop_last=True)
+
+    def batches() -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    source = batches()
+
+    def step() -> float:
+        clean, labels = (tensor.to(device) for tensor in next(source))
+        noise = torch.randn(clean.shape, device=device)
+        timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), device=device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        classes = None if dataset.labels is None else labels
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            predicted = network(noisy, timesteps, class_labels=classes).sample
+        loss = F.mse_loss(predicted.float(), noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+        optimizer.zero_grad()
+        average.step(network.parameters())
+        return loss.item()
+
+    return step
+
+
+def measure(sides: dict[str, Step], batch_size: int, rounds: int, steps: int) -> dict[str, list[float]]:
+    """Images a second of each side, once a round, the sides in turn; a first round is not counted."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, step in sides.items():
+            clock = time.perf_counter()
+            for _ in range(steps):
+                step()
+            if turn:
+                rates[name].append(steps * batch_size / (time.perf_counter() - clock))
+    return rates
+
+
+def main(
+    recipe: Annotated[Path, typer.Argument()] = Path("recipes/mnist.toml"),
+    data_root: Path | None = None,
+    rounds: int = 7,
+    steps: Annotated[int, typer.Option(help="Of each side in a round.")] = 10,
+    device: str | None = None,
+) -> None:
+    what, where = Recipe.read(recipe), default_device(device)
+    dataset = data.load(what.data.source, root=data_root, size=what.data.size)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(what, dataset, Path(folder) / "run", device=str(where))
+        checkpoint.save(Path(folder) / "start", trainer.unet, what.schedule, checkpoint.Card(classes=dataset.classes))
+        reports = trainer.train()
+        sides: dict[str, Step] = {"noisemill": lambda: next(reports)}
+        for name, bf16 in (("diffusers' loop, float32 (its default)", False), ("diffusers' loop, bf16", True)):
+            sides[name] = reference(Path(folder) / "start", dataset, what, where, bf16=bf16)
+        rates = measure(sides, what.training.batch_size, rounds, steps)
+        reports.close()
+    table = Table("training", "images/s: median (least to most)", "noisemill is", title=machine(where))
+    ours = rates["noisemill"]
+    for name, theirs in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        table.add_row(name, spread(theirs), "" if theirs is ours else f"{ratio:.2f} times as fast")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
