@@ -31,7 +31,7 @@ class Service:
 
     def __init__(self, models: Path, state: Path, environment: dict[str, str] | None = None) -> None:
         self.models, self.state = models, state
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = state / "log"
         self.http = httpx.Client(base_url=self.url, timeout=30)
@@ -124,7 +124,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
