@@ -32,6 +32,11 @@ def images(job_id: str) -> str:
     return f"noisemill:images:{job_id}"
 
 
+def state(job_id: str) -> str:
+    """List: what a running job has begun, as its worker last kept it; its first item names the build."""
+    return f"noisemill:state:{job_id}"
+
+
 def idempotency(key: str) -> str:
     """String: the first answer to a request with this Idempotency-Key. Hashed, since clients choose its length."""
     return f"noisemill:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"

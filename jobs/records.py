@@ -70,6 +70,14 @@ redis.call('HSET', KEYS[1], 'images_done', redis.call('HLEN', KEYS[2]))
 return 1
 """
 )
+_SAVE = (
+    _FENCED
+    + """
+redis.call('DEL', KEYS[2])
+for i = 2, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+return 1
+"""
+)
 _PUT_BACK = (
     _FENCED
     + """
@@ -86,6 +94,7 @@ if held[2] ~= 'queued' and held[2] ~= 'running' then return 0 end
 if ARGV[1] ~= '' and (held[2] ~= 'running' or held[1] ~= ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'ended_at', ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[#ARGV])
+redis.call('DEL', KEYS[5])
 redis.call('HINCRBY', KEYS[4], 'jobs:' .. ARGV[2], 1)
 redis.call('HINCRBY', KEYS[4], 'images', redis.call('HGET', KEYS[1], 'images_done') or 0)
 emit(ARGV[5], ARGV[6])
@@ -152,6 +161,7 @@ class Records:
         self._frame = redis.register_script(_FRAME)
         self._progress = redis.register_script(_PROGRESS)
         self._store = redis.register_script(_STORE)
+        self._save = redis.register_script(_SAVE)
         self._put_back = redis.register_script(_PUT_BACK)
         self._end = redis.register_script(_END)
 
@@ -211,6 +221,16 @@ class Records:
         job = [keys.job(attempt.job_id), keys.images(attempt.job_id)]
         return bool(self._store(keys=job, args=[attempt.number, *pairs]))
 
+    def save(self, attempt: Attempt, build: str, parts: list[bytes]) -> bool:
+        """Keeps what has been begun, in place of what was kept before; it can be gone on with on the same build."""
+        job = [keys.job(attempt.job_id), keys.state(attempt.job_id)]
+        return bool(self._save(keys=job, args=[attempt.number, build, *parts]))
+
+    def saved(self, job_id: str, build: str) -> list[bytes]:
+        """What was last kept of a job on this build."""
+        there, *parts = self._redis.lrange(keys.state(job_id), 0, -1) or [b""]
+        return parts if there == build.encode() else []
+
     def put_back(self, attempt: Attempt) -> bool:
         """The worker stops: the job waits again, and no crash is counted."""
         return bool(self._put_back(keys=[keys.job(attempt.job_id)], args=[attempt.number]))
@@ -237,7 +257,7 @@ class Records:
         return self._ended(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
 
     def _ended(self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract) -> bool:
-        job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS]
+        job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id)]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
 

@@ -42,13 +42,13 @@ class RedisStore:
         return sorted(int(position) for position in self._redis.hkeys(keys.images(job_id)))
 
     def delete(self, job_ids: list[str]) -> None:
-        """Forgets jobs whole: record, events and images."""
+        """Forgets jobs whole: record, events, images and state."""
         if not job_ids:
             return
         pipeline = self._redis.pipeline()
         for job_id in job_ids:
             # Not `unlink`: what is freed later would still be counted by `sweep`.
-            pipeline.delete(keys.job(job_id), keys.events(job_id), keys.images(job_id))
+            pipeline.delete(keys.job(job_id), keys.events(job_id), keys.images(job_id), keys.state(job_id))
         pipeline.zrem(keys.JOBS, *job_ids)
         pipeline.execute()
 

@@ -6,6 +6,7 @@ and returns when the batch is empty. RQ's own loop keeps signals, bursts and sus
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -25,8 +26,10 @@ from rq.worker import WorkerStatus
 from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Status
+from jobs.store import RedisStore
 from worker.catalog import Catalog
 from worker.engine import Engine, Step, Task
+from worker.parts import Part, left
 from worker.publish import Publisher, shown_rows
 
 log = structlog.get_logger()
@@ -39,7 +42,8 @@ WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
 CRASHES_BEFORE_ALONE = 2
 PROGRESS_SECONDS = 0.5
 IDLE_SECONDS = 0.001
-SPEED_SMOOTHING = 0.05
+SPEED_SECONDS = 10.0  # over about how long a speed is averaged
+SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
 
 
@@ -82,19 +86,21 @@ class BatchWorker(SimpleWorker):
             worker_ttl=WORKER_TTL_SECONDS,
         )
         self._catalog, self._slots = catalog, slots
-        self._records = Records(connection)
+        self._records, self._store = Records(connection), RedisStore(connection)
         self._publisher = Publisher(self._records)
         self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
         self._held: dict[str, Held] = {}
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._looked = 0.0
-        self._speeds: dict[str, float] = {}
+        self._saved = 0.0
+        self._work: dict[str, tuple[float, float]] = {}  # by model: row-steps of late, and the seconds that they took
 
     # RQ calls these
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Runs this job and all that arrive meanwhile; returns when none is held."""
+        self._saved = time.monotonic()
         self._take(job)
         while self._held:
             self._publisher.check()
@@ -109,6 +115,8 @@ class BatchWorker(SimpleWorker):
             if all(engine.idle for engine in self._engines.values()):
                 time.sleep(IDLE_SECONDS)  # all that is left is being written
             self._settle()
+            if time.monotonic() - self._saved > SAVE_SECONDS:
+                self._save()
             if self.should_run_maintenance_tasks:
                 self.beat()  # first, lest after an outage our own jobs look abandoned
                 self.run_maintenance_tasks()
@@ -134,8 +142,9 @@ class BatchWorker(SimpleWorker):
             self.heartbeat(EXECUTION_TTL_SECONDS + 60, pipeline=pipeline)
             for each in held:
                 each.execution.heartbeat(each.job.started_job_registry, EXECUTION_TTL_SECONDS, pipeline=pipeline)
-            if self._speeds:
-                pipeline.hset(keys.SPEEDS, mapping=dict(self._speeds))
+            if self._work:
+                speeds = {model: row_steps / seconds for model, (row_steps, seconds) in dict(self._work).items()}
+                pipeline.hset(keys.SPEEDS, mapping=speeds)
             pipeline.execute()
 
     # Jobs in
@@ -191,13 +200,20 @@ class BatchWorker(SimpleWorker):
         log.info("job begins", job=held.job.id, attempt=held.attempt.number, count=spec.count, steps=spec.steps)
         try:
             model.network.warm()
-            task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels)
+            done = self._store.positions(held.job.id)
+            parts = left(spec.count, done, map(Part.decode, self._records.saved(held.job.id, model.network.build)))
+            task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
         except Exception as error:
             self._fail(held, f"{type(error).__name__}: {error}")
             return
         held.engine = self._engines.setdefault(spec.digest, Engine(model.network, model.shape, self._slots))
         held.shown = shown_rows(spec.steps, spec.frames)
-        held.engine.add(task)
+        held.images_done = len(done)
+        held.steps_done = spec.count * spec.steps - sum(part.count * (spec.steps - part.row) for part in parts)
+        if parts:
+            held.engine.add(task)
+        else:  # all was done, but for saying so
+            self._finish(held)
 
     # One step, and what it made
 
@@ -231,7 +247,21 @@ class BatchWorker(SimpleWorker):
             self._publisher.progress(attempt, held.steps_done)
             held.told = time.monotonic()
         if held.complete:
-            self._publisher.finish(attempt, Done(images=spec.count, seconds=time.monotonic() - held.began))
+            self._finish(held)
+
+    def _finish(self, held: Held) -> None:
+        assert held.attempt is not None
+        self._publisher.progress(held.attempt, held.steps_done)
+        done = Done(images=held.record.spec.count, seconds=time.monotonic() - held.began)
+        self._publisher.finish(held.attempt, done)
+
+    def _save(self) -> None:
+        """Keeps what every job has begun."""
+        self._saved = time.monotonic()
+        for held in self._held.values():
+            if held.engine is not None and held.attempt is not None and not held.complete:
+                build = held.engine.network.build
+                self._publisher.state(held.attempt, build, held.engine.parts(held.job.id))
 
     def _measure(self, steps: list[Step], seconds: float) -> None:
         """Keeps each model's speed in row-steps a second, which estimates are made from."""
@@ -242,8 +272,9 @@ class BatchWorker(SimpleWorker):
         )
         if steps:
             model = self._held[steps[0].task.key].record.spec.model
-            before = self._speeds.get(model, row_steps / seconds)
-            self._speeds[model] = before + SPEED_SMOOTHING * (row_steps / seconds - before)
+            recent = math.exp(-seconds / SPEED_SECONDS)
+            before, took = self._work.get(model, (0.0, 0.0))
+            self._work[model] = before * recent + row_steps, took * recent + seconds
 
     def _after_error(self, engine: Engine, text: str) -> None:
         """A step failed: the job that was alone in it fails; several run again, each alone, to find which it was."""
@@ -316,6 +347,7 @@ class BatchWorker(SimpleWorker):
 
     def _put_back_all(self) -> None:
         """The worker was asked to stop: every job waits again, at the front, and no retry is spent."""
+        self._save()
         self._publisher.flush()
         self._settle()  # what was done by now stays done
         for held in reversed(list(self._held.values())):

@@ -2,12 +2,17 @@
 
 A task's images enter in waves: as many as there is room for, which then move together. At every step boundary
 finished waves leave and waiting images enter, whichever task they belong to.
+
+Tasks share the machine's time, not its rows: a step of 65 rows takes twenty times as long as one of a single row, so
+that a small task which only ever moved along with a large one would hardly move at all. At each step those move that
+have had the least time so far, and whoever can ride along for nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,9 +24,14 @@ from model import images, noise, samplers
 from model.samplers import Table
 from model.schedule import Schedule
 from worker.network import Network
+from worker.parts import Part
 
 # Rows kept back for tasks that hold none, so that one image asked for now does not wait for a thousand asked earlier.
 RESERVE = 0.25  # of the slots
+# A task that fills the batch is given this much more time than one of a single image. At equal shares it would keep
+# half of its rate, less what small batches cost.
+BULK_BONUS = 1 / 3
+FOR_NOTHING = 0.05  # of a step's time: what riding along may cost those whose turn it is
 
 
 @dataclass(slots=True, eq=False)
@@ -31,24 +41,26 @@ class Task:
     key: str
     seed: int
     first_index: int
-    count: int
     table: Table
     labels: list[int] | None
     guidance: list[float]  # one an image
     schedule: Schedule
+    waiting: deque[Part]  # what has not entered the batch
     start_image: Tensor | None = None  # (C, H, W), which noise is added to
-    entered: int = 0  # images that have entered the batch
     rows: int = 0  # images in the batch now
+    time: float = 0.0  # that it has been given, in seconds over its weight
 
     @classmethod
-    def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int) -> Task:
-        """The task that makes a spec's images, of so many channels. Raises ValueError for a table that cannot be."""
+    def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int, parts: list[Part] | None = None) -> Task:
+        """The task that makes a spec's images, of so many channels. Raises ValueError for a table that cannot be.
+
+        parts  what is left of it, where some has been done
+        """
         options = {} if spec.eta is None else {"eta": spec.eta}
         return cls(
             key=key,
             seed=spec.seed,
             first_index=spec.first_index,
-            count=spec.count,
             table=samplers.table(
                 spec.sampler,
                 schedule,
@@ -61,6 +73,7 @@ class Task:
             labels=spec.labels,
             guidance=[spec.guidance(position) for position in range(spec.count)],
             schedule=schedule,
+            waiting=deque([Part(0, spec.count)] if parts is None else parts),
             start_image=None if spec.image is None else images.read(base64.b64decode(spec.image), channels),
         )
 
@@ -80,6 +93,12 @@ class Wave:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a step: guided images take two."""
+        guidance = self.task.guidance[self.first : self.first + len(self)]
+        return len(self) if self.labels is None else sum(1 if scale == 1 else 2 for scale in guidance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +149,13 @@ class Engine:
     def add(self, task: Task) -> None:
         self._tasks.append(task)
 
+    def parts(self, key: str) -> list[Part]:
+        """What a task has begun, as it can be kept and gone on with."""
+        waves = [wave for wave in self._waves if wave.task.key == key]
+        inside = [Part(wave.first, len(wave), wave.row, wave.x, wave.x0) for wave in waves]
+        waiting = [part for task in self._tasks if task.key == key for part in task.waiting]
+        return [part for part in inside + waiting if part.row > 0]
+
     def remove(self, key: str) -> None:
         """Drops a task, whatever of it is waiting or in the batch."""
         self._tasks = [task for task in self._tasks if task.key != key]
@@ -137,20 +163,38 @@ class Engine:
 
     @torch.no_grad()
     def step(self) -> list[Step]:
-        """Lets waiting images in, denoises every row once, lets finished waves out, and says what moved."""
+        """Lets waiting images in, moves those whose turn it is, lets finished waves out, and says what moved."""
         self._admit()
         if not self._waves:
             return []
-        x = torch.cat([wave.x for wave in self._waves])
-        x0_prev = torch.cat([wave.x0 for wave in self._waves])
-        coefficients = self._per_row(lambda wave: wave.task.table.coefficients[wave.row])
-        t = self._per_row(lambda wave: wave.task.table.timesteps[wave.row])
-        labels = [wave.labels for wave in self._waves if wave.labels is not None]
-        guidance = torch.cat([wave.guidance for wave in self._waves])
+        waves = self._turn()
+        x = torch.cat([wave.x for wave in waves])
+        x0_prev = torch.cat([wave.x0 for wave in waves])
+        coefficients = self._per_row(waves, lambda wave: wave.task.table.coefficients[wave.row])
+        t = self._per_row(waves, lambda wave: wave.task.table.timesteps[wave.row])
+        labels = [wave.labels for wave in waves if wave.labels is not None]
+        guidance = torch.cat([wave.guidance for wave in waves])
         output = self.network(x, t, torch.cat(labels) if labels else None, guidance)
-        kinds = [kind for wave in self._waves for kind in [wave.task.table.thresholding] * len(wave)]
-        x, x0 = samplers.step(coefficients, x, x0_prev, output, self._noise(), kinds)
-        return list(self._advance(x, x0))
+        kinds = [kind for wave in waves for kind in [wave.task.table.thresholding] * len(wave)]
+        x, x0 = samplers.step(coefficients, x, x0_prev, output, self._noise(waves), kinds)
+        return list(self._advance(waves, x, x0))
+
+    def _turn(self) -> list[Wave]:
+        """The waves that move now, whose tasks are charged with the time that it takes."""
+        least = min(wave.task.time for wave in self._waves)
+        slack = self.network.seconds(1)
+        moving, rows = list[Wave](), 0
+        for wave in sorted(self._waves, key=lambda wave: wave.task.time):
+            more = rows + wave.evaluations
+            first = wave.task.time <= least + slack
+            if first or self.network.seconds(more) <= (1 + FOR_NOTHING) * self.network.seconds(rows):
+                moving.append(wave)
+                rows = more
+        seconds = self.network.seconds(rows)
+        for wave in moving:
+            weight = 1 + BULK_BONUS * min(1.0, wave.task.rows / self.slots)
+            wave.task.time += seconds * wave.evaluations / rows / weight
+        return moving
 
     def _admit(self) -> None:
         """Shares the free rows: first among tasks that hold none, which may use the reserve, then in order of age."""
@@ -161,33 +205,53 @@ class Engine:
                 newcomers = sum(other.rows == 0 for other in waiting[i:])
                 room = max(room, min(self.reserve, self.slots + self.reserve - self.rows))
                 room = -(-room // newcomers)
-            count = min(task.count - task.entered, room)
-            if count > 0:
-                self._enter(task, count)
-        self._tasks = [task for task in self._tasks if task.entered < task.count]
+            while task.waiting and room > 0:
+                part = task.waiting.popleft()
+                stop = part.first + min(part.count, room)
+                if stop < part.first + part.count:
+                    task.waiting.appendleft(part.cut(stop, part.first + part.count))
+                room -= stop - part.first
+                self._enter(task, part.cut(part.first, stop))
+        self._tasks = [task for task in self._tasks if task.waiting]
 
-    def _enter(self, task: Task, count: int) -> None:
-        device, first = self.network.device, task.entered
-        indices = torch.arange(first, first + count, device=device) + task.first_index
+    def _enter(self, task: Task, part: Part) -> None:
+        device, first, stop = self.network.device, part.first, part.first + part.count
+        indices = torch.arange(first, stop, device=device) + task.first_index
+        if part.x is not None and part.x0 is not None:
+            x, x0 = part.x.to(device), part.x0.to(device)
+        else:
+            x = self._begin(task, indices)
+            x0 = torch.zeros_like(x)
+        labels = None if task.labels is None else torch.tensor(task.labels[first:stop], device=device)
+        guidance = torch.tensor(task.guidance[first:stop], device=device)
+        self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, part.row))
+        if task.rows == 0:  # no credit for the time in which it was not here, nor for that before
+            task.time = max(task.time, min((wave.task.time for wave in self._waves[:-1]), default=0.0))
+        task.rows += part.count
+
+    def _begin(self, task: Task, indices: Tensor) -> Tensor:
+        """Where images begin: in noise, or in as much of it as their start image is given."""
         x = noise.x_T(torch.full_like(indices, noise.to_int64(task.seed)), indices, self.shape)
-        if task.start_image is not None:
-            t = task.table.timesteps[:1].to(device).expand(count)
-            x = task.schedule.q_sample(task.start_image.to(device).expand_as(x), t, x)
-        labels = None if task.labels is None else torch.tensor(task.labels[first : first + count], device=device)
-        guidance = torch.tensor(task.guidance[first : first + count], device=device)
-        self._waves.append(Wave(task, first, x, torch.zeros_like(x), indices, labels, guidance))
-        task.entered += count
-        task.rows += count
+        if task.start_image is None:
+            return x
+        t = task.table.timesteps[:1].to(x.device).expand(len(x))
+        return task.schedule.q_sample(task.start_image.to(x.device).expand_as(x), t, x)
 
-    def _noise(self) -> Tensor:
-        """Each row's noise (B, C, H, W), a function of its seed, index and row of the table alone."""
-        seeds = self._per_row(lambda wave: torch.tensor(noise.to_int64(wave.task.seed)))
-        rows = self._per_row(lambda wave: torch.tensor(wave.row))
-        return noise.step_noise(seeds, torch.cat([wave.indices for wave in self._waves]), rows, self.shape)
+    def _noise(self, waves: list[Wave]) -> Tensor:
+        """Each row's noise (B, C, H, W), a function of its seed, index and row of the table alone; 0 where E is 0."""
+        noisy = [wave for wave in waves if wave.task.table.coefficients[wave.row, -1] != 0]
+        drawn = dict[Wave, Tensor]()
+        if noisy:
+            seeds = self._per_row(noisy, lambda wave: torch.tensor(noise.to_int64(wave.task.seed)))
+            rows = self._per_row(noisy, lambda wave: torch.tensor(wave.row))
+            indices = torch.cat([wave.indices for wave in noisy])
+            every = noise.step_noise(seeds, indices, rows, self.shape)
+            drawn = dict(zip(noisy, every.split([len(wave) for wave in noisy]), strict=True))
+        return torch.cat([drawn[wave] if wave in drawn else torch.zeros_like(wave.x) for wave in waves])
 
-    def _advance(self, x: Tensor, x0: Tensor) -> Iterator[Step]:
-        sizes = [len(wave) for wave in self._waves]
-        for wave, wave_x, wave_x0 in zip(self._waves, x.split(sizes), x0.split(sizes), strict=True):
+    def _advance(self, waves: list[Wave], x: Tensor, x0: Tensor) -> Iterator[Step]:
+        sizes = [len(wave) for wave in waves]
+        for wave, wave_x, wave_x0 in zip(waves, x.split(sizes), x0.split(sizes), strict=True):
             wave.x, wave.x0 = wave_x, wave_x0
             timestep = int(wave.task.table.timesteps[wave.row])
             wave.row += 1
@@ -197,8 +261,8 @@ class Engine:
             yield step
         self._waves = [wave for wave in self._waves if wave.row < len(wave.task.table)]
 
-    def _per_row(self, of: Callable[[Wave], Tensor]) -> Tensor:
+    def _per_row(self, waves: list[Wave], of: Callable[[Wave], Tensor]) -> Tensor:
         """One value a wave, repeated for each of its rows, on the network's device in one copy."""
-        values = torch.stack([of(wave) for wave in self._waves])
-        sizes = torch.tensor([len(wave) for wave in self._waves])
+        values = torch.stack([of(wave) for wave in waves])
+        sizes = torch.tensor([len(wave) for wave in waves])
         return values.repeat_interleave(sizes, dim=0).to(self.network.device)

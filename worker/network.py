@@ -6,8 +6,11 @@ left silently for another one.
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 
+import numpy
 import structlog
 import torch
 from torch import Tensor
@@ -22,6 +25,8 @@ log = structlog.get_logger()
 # let the number of neighbours into the picture. On CUDA every size may choose other kernels, so there is one size.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
+MEASURED_ROWS = 1, 4, 16, 64
+MEASUREMENTS = 3
 MOST_MODELS = 256  # that one process may compile
 
 
@@ -44,7 +49,7 @@ class Network:
             torch._dynamo.config.recompile_limit = MOST_MODELS
             torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._run = torch.compile(self._unet, dynamic=False) if self._compiles else self._unet
-        self._warm = not self._compiles
+        self._seconds: dict[int, float] = {}  # by number of rows, rising
 
     @property
     def build(self) -> str:
@@ -55,20 +60,45 @@ class Network:
 
     @torch.no_grad()
     def warm(self) -> None:
-        """Compiles, where that is still to be done: seconds from the cache on disk, else up to a minute."""
-        if self._warm:
+        """Makes ready: compiles, where that is still to be done (seconds from the cache on disk, else up to a minute),
+        and measures how long a forward takes."""
+        if self._seconds:
             return
+        if self._compiles:
+            config = self._unet.config
+            log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
+            inputs = self._blank(max(self._size(1), SMALLEST_FLOAT32_BATCH))
+            if self.device.type == "cpu":
+                for tensor in inputs:
+                    torch._dynamo.mark_dynamic(tensor, 0)
+            self._run(*inputs)
+        sizes = [size for size in MEASURED_ROWS if size < self._max_rows] + [self._max_rows]
+        self._seconds = {size: self._measure(size) for size in sizes}
+
+    def seconds(self, rows: int) -> float:
+        """About how long a forward of so many rows takes, from what was measured when this was made ready."""
+        self.warm()
+        whole, rest = divmod(rows, self._max_rows)
+        sizes, seconds = list(self._seconds), list(self._seconds.values())
+        return whole * seconds[-1] + (float(numpy.interp(rest, sizes, seconds)) if rest else 0.0)
+
+    def _measure(self, rows: int) -> float:
+        """The fastest of a few: what else the machine does is not ours to count."""
+        inputs, fastest = self._blank(self._size(rows)), math.inf
+        for _ in range(MEASUREMENTS):
+            clock = time.perf_counter()
+            self._run(*inputs)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            fastest = min(fastest, time.perf_counter() - clock)
+        return fastest
+
+    def _blank(self, rows: int) -> list[Tensor]:
+        """Inputs of the right shapes."""
         config = self._unet.config
-        log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
-        rows = max(self._size(1), SMALLEST_FLOAT32_BATCH)
         x = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size, device=self.device)
         t = torch.zeros(rows, dtype=torch.int64, device=self.device)
-        inputs = [x, t] if config.num_class_embeds is None else [x, t, torch.zeros_like(t)]
-        if self.device.type == "cpu":
-            for tensor in inputs:
-                torch._dynamo.mark_dynamic(tensor, 0)
-        self._run(*inputs)
-        self._warm = True
+        return [x, t] if config.num_class_embeds is None else [x, t, torch.zeros_like(t)]
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: Tensor, labels: Tensor | None, guidance: Tensor) -> Tensor:

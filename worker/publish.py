@@ -15,6 +15,7 @@ from jobs.records import Attempt, Records
 from jobs.schema import FRAME_BYTES, SHOWN_IMAGES, Done, Frame, JobSpec
 from model import images
 from worker.engine import Step
+from worker.parts import Part
 
 log = structlog.get_logger()
 
@@ -63,6 +64,10 @@ class Publisher:
             return self._records.store(attempt, dict(enumerate(encoded, start=step.first)))
 
         self._put(attempt, store)
+
+    def state(self, attempt: Attempt, build: str, parts: list[Part]) -> None:
+        """Keeps what has been begun, for whoever goes on with it."""
+        self._put(attempt, lambda: self._records.save(attempt, build, [part.encode() for part in parts]))
 
     def progress(self, attempt: Attempt, steps_done: int) -> None:
         self._put(attempt, lambda: self._records.progress(attempt, steps_done))

@@ -22,6 +22,7 @@ WRITES: dict[str, Callable[[Records, Attempt], bool]] = {
     "frame": lambda records, attempt: records.frame(attempt, frame(attempt, step=9)),
     "progress": lambda records, attempt: records.progress(attempt, 39),
     "store": lambda records, attempt: records.store(attempt, {3: b"late"}),
+    "save": lambda records, attempt: records.save(attempt, "build", [b"late"]),
     "put_back": lambda records, attempt: records.put_back(attempt),
     "finish": lambda records, attempt: records.finish(attempt, DONE),
     "fail": lambda records, attempt: records.fail(attempt.job_id, "late", attempt),
@@ -135,6 +136,17 @@ def test_progress_and_images_are_seen(redis: Redis, records: Records) -> None:
     record = of(records, attempt.job_id)
     assert (record.steps_done, record.images_done) == (25, 2)
     assert record.row_steps_left == pytest.approx(15)
+
+
+def test_what_was_begun_is_kept_for_the_same_build_until_the_end(redis: Redis, records: Records) -> None:
+    attempt = running(redis)
+    assert records.saved(attempt.job_id, "this") == []
+    records.save(attempt, "this", [b"a", b"b"])
+    records.save(attempt, "this", [b"c"])
+    assert records.saved(attempt.job_id, "this") == [b"c"]
+    assert records.saved(attempt.job_id, "another") == []
+    records.finish(attempt, DONE)
+    assert not redis.exists(keys.state(attempt.job_id))
 
 
 def test_frames_only_move_forward_each_wave_by_itself(redis: Redis, records: Records) -> None:

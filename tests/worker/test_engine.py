@@ -19,6 +19,7 @@ from model.samplers import SAMPLERS, SPACINGS
 from tests.jobs.made import spec
 from worker.catalog import Model
 from worker.engine import Engine, Step, Task
+from worker.parts import Part, left
 
 NULL = 10  # the tiny network's null class
 START_IMAGE = base64.b64encode(images.png(torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4)).decode()
@@ -167,6 +168,26 @@ def test_count_and_frames_change_nothing(model: Model) -> None:
     assert torch.equal(alone(model, few), alone(model, many)[:2])
 
 
+@quick
+@given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
+def test_an_interruption_changes_no_bit(model: Model, data: st.DataObject, mine: JobSpec, slots: int) -> None:
+    """Whenever it comes, and however often: the next engine, of another size, goes on with what was kept."""
+    done, kept = dict[int, Tensor](), list[Part]()
+    stops = data.draw(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=3))
+    for steps, size in [*stops, (10_000, slots)]:
+        running = engine(model, size)
+        parts = left(mine.count, done, [Part.decode(part.encode()) for part in kept])
+        running.add(Task.of("mine", mine, model.checkpoint.schedule, model.card.channels, parts))
+        for _ in range(steps):
+            for step in running.step():
+                if step.last:
+                    done |= {step.first + i: x0 for i, x0 in enumerate(step.x0)}
+            if running.idle:
+                break
+        kept = running.parts("mine")
+    assert torch.equal(torch.stack([image for _, image in sorted(done.items())]), alone(model, mine))
+
+
 # Law 4
 
 
@@ -185,6 +206,52 @@ def test_a_small_job_does_not_wait_for_a_large_one(exact: Model) -> None:
     running.add(task("small", asked(count=1), exact))
     assert running.has_room is False, "it waits until the next step, and no other job is taken before"
     assert steps_of(running.step()) == {"large": [8], "small": [1]}
+
+
+def at_cost(model: Model, monkeypatch: pytest.MonkeyPatch, *, each_step: float, each_row: float) -> None:
+    monkeypatch.setattr(type(model.network), "seconds", lambda network, rows: each_step + each_row * rows)
+
+
+def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
+    exact: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At what a step costs on two cores, the small one takes at most 2.5 times as long as it would alone, while the
+    large one keeps at least half of its rate."""
+    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
+    cost, running = exact.network.seconds, engine(exact, 64)
+    running.add(task("large", asked(count=1000, steps=1000), exact))
+    running.step()
+    running.add(task("small", asked(count=1, steps=100), exact))
+    seconds, moved = 0.0, 0
+    for steps in iter(running.step, []):
+        sizes = {step.task.key: len(step.x0) for step in steps}
+        seconds += cost(sum(sizes.values()))
+        moved += sizes.get("large", 0)
+        if any(step.task.key == "small" and step.last for step in steps):
+            break
+    assert seconds < 2.5 * 100 * cost(1)
+    assert moved / seconds > 0.5 * 64 / cost(64)
+
+
+def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where a step of few rows takes as long as one of many."""
+    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0)
+    running = engine(exact, 8)
+    running.add(task("large", asked(count=100, steps=50), exact))
+    running.step()
+    running.add(task("small", asked(count=1, steps=50), exact))
+    for _ in range(20):
+        assert set(steps_of(running.step())) == {"large", "small"}
+
+
+def test_equal_jobs_move_together_whenever_they_came(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
+    running = engine(exact, 8)
+    for key in "abc":
+        running.add(task(key, asked(count=1, steps=50), exact))
+        running.step()
+    for _ in range(10):
+        assert set(steps_of(running.step())) == set("abc")
 
 
 def test_newcomers_share_what_is_free(exact: Model) -> None:

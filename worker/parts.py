@@ -1,0 +1,63 @@
+"""Parts of a job: consecutive images at one row of their table, before they enter the batch or as they were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images `first` … of a job, `row` rows of the table done.
+
+    x, x0  (count, C, H, W) float32: where they stand, and x̂0 of the row before; None where nothing is done
+    """
+
+    first: int
+    count: int
+    row: int = 0
+    x: Tensor | None = None
+    x0: Tensor | None = None
+
+    def cut(self, start: int, stop: int) -> Part:
+        """Those of its images that are the job's `start` … `stop` - 1."""
+        part = replace(self, first=start, count=stop - start)
+        if self.x is None or self.x0 is None:
+            return part
+        inside = slice(start - self.first, stop - self.first)
+        return replace(part, x=self.x[inside], x0=self.x0[inside])
+
+    def encode(self) -> bytes:
+        """As bytes, of what has been begun."""
+        assert self.x is not None
+        assert self.x0 is not None
+        tensors = {"x": self.x, "x0": self.x0, "place": torch.tensor([self.first, self.row])}
+        return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Part:
+        tensors = safetensors.torch.load(data)
+        first, row = tensors["place"].tolist()
+        return cls(first, len(tensors["x"]), row, tensors["x"], tensors["x0"])
+
+
+def left(count: int, done: Iterable[int], kept: Iterable[Part]) -> list[Part]:
+    """What is to be done of a job of `count` images: the kept parts, and the others from the beginning."""
+    missing, parts = set(range(count)) - set(done), []
+    for part in kept:
+        parts += [part.cut(*run) for run in _runs(missing & set(range(part.first, part.first + part.count)))]
+    for part in parts:
+        missing -= set(range(part.first, part.first + part.count))
+    return parts + [Part(start, stop - start) for start, stop in _runs(missing)]
+
+
+def _runs(positions: set[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive numbers as start and stop."""
+    for _, group in groupby(enumerate(sorted(positions)), lambda pair: pair[1] - pair[0]):
+        run = [position for _, position in group]
+        yield run[0], run[-1] + 1
