@@ -22,7 +22,7 @@ from model.data import Dataset
 
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
 INTERVAL = 0.95  # what every interval means to hold
-UNSEEN = 5  # every fifth training image is kept from the classifier
+UNSEEN = 0.2  # share of the training images that the classifier is not shown
 RESAMPLES = 50  # of the bootstrap
 KERNEL_SUBSETS = 50
 KERNEL_SUBSET_SIZE = 500
@@ -45,12 +45,12 @@ class Reference:
         self.train, self.test = train, test
         self.classifier, self.accuracy = None, None
         if test.labels is not None and len(test):
-            unseen = torch.arange(len(train)) % UNSEEN == UNSEEN - 1
-            self.classifier = classifier.train(train.select(~unseen), cache, device=device)
+            unseen, learnt = _shuffled(len(train)).tensor_split([round(UNSEEN * len(train))])
+            self.classifier = classifier.train(train.select(learnt), cache, device=device)
             _, self._unseen = self.classifier.look(train.images[unseen])
             probabilities, self._real = self.classifier.look(test.images)
             self.accuracy = accuracy(probabilities, test.labels)
-        held_out = _evenly(test.images, HELD_OUT).to(device)
+        held_out = test.images[_shuffled(len(test))[:HELD_OUT]].to(device)
         self._held_out = nearest_training_distance(held_out, train.images)
 
     def compare(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Reference:
         count = min(len(features), len(self._unseen))
         if count < 2:
             return {}
-        some, alike = features[:count], _evenly(self._unseen, count)
+        some, alike = features[:count], self._unseen[:count]
         return {
             "frechet": _beside(frechet, some, alike, self._real),
             "kernel": _beside(kernel, some, alike, self._real),
@@ -213,7 +213,6 @@ def _summary(distances: Tensor) -> dict[str, Any]:
     return {"images": len(distances)} | {name: round(distances.quantile(q).item(), 2) for name, q in quantiles.items()}
 
 
-def _evenly(pixels: Tensor, count: int) -> Tensor:
-    """`count` images spread over all of them, which may be sorted by class; all where there are not so many."""
-    count = min(count, len(pixels))
-    return pixels[torch.arange(count) * len(pixels) // max(1, count)]
+def _shuffled(count: int) -> Tensor:
+    """The numbers below `count` in a random order, always the same: data may come sorted, or its classes in turn."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
