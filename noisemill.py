@@ -236,7 +236,7 @@ def sample(
 @cli.command()
 def evaluate(
     model: ModelPath,
-    count: Annotated[int, typer.Option(help="Samples of each kind.")] = 200,
+    count: Annotated[int, typer.Option(help="Samples of each kind.")] = 1000,
     seed: int = 0,
     steps: int | None = None,
     sampler: str | None = None,

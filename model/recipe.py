@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from model.data import Dataset
+from model.samplers import SAMPLERS
 from model.schedule import Schedule
 from model.unet import UNetConfig
 
@@ -81,9 +82,16 @@ class Recipe:
     training: Training
     schedule: Schedule = field(default_factory=Schedule)
     unet: dict[str, Any] = field(default_factory=dict)
-    guidance_scale: float = 1.0  # what the card will recommend
+    guidance_scale: float = 1.0  # this and the next two are what the card will recommend
+    sampler: str = "ddpm"
+    sampling_steps: int | None = None  # all of the schedule's
 
     def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler {self.sampler!r} is not one of {', '.join(SAMPLERS)}")
+        most = self.schedule.num_train_timesteps
+        if self.sampling_steps is not None and not 1 <= self.sampling_steps <= most:
+            raise ValueError(f"sampling_steps must be 1 to {most}")
         if self.training.min_snr_gamma is not None and self.schedule.rescale_betas_zero_snr:
             raise ValueError("min_snr_gamma gives the last timestep no weight under rescale_betas_zero_snr: drop one")
 
@@ -144,6 +152,8 @@ def automatic(name: str, source: str, size: int | None, data: Dataset, device: s
             "up_block_types": ["AttnUpBlock2D"] + ["UpBlock2D"] * halvings,
         },
         guidance_scale=1.5 if data.labels is not None else 1.0,
+        sampler="dpmpp_2m",
+        sampling_steps=50,
     )
 
 

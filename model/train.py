@@ -167,6 +167,8 @@ class Trainer:
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 classes=self.data.classes,
                 guidance_scale=self.recipe.guidance_scale,
+                sampler=self.recipe.sampler,
+                steps=self.recipe.sampling_steps,
                 data={"source": self.data.source, "images": len(self.data)},
                 training=training,
             ),

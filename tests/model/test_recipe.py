@@ -72,6 +72,8 @@ def test_the_network_is_shaped_by_the_data(tmp_path: Path) -> None:
         (MINIMAL.replace("10", "0"), "steps"),
         (MINIMAL.replace("10", '"many"'), "str"),
         (MINIMAL + "batch_size = 0\n", "batch_size"),
+        ('sampler = "euler"\n' + MINIMAL, "'euler'"),
+        ("sampling_steps = 1001\n" + MINIMAL, "1 to 1000"),
         (MINIMAL + "epochs = 2\n", "either steps or epochs"),
         (MINIMAL.replace("steps = 10", ""), "either steps or epochs"),
         (MINIMAL + "accumulate = 65\n", "accumulate"),
