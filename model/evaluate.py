@@ -79,6 +79,9 @@ class Reference:
         if len(self._held_out):
             near = (distances < self._held_out.quantile(NEAR)).double().mean().item()
             figures |= _share("nearer_than_1%_of_held_out", near, len(distances))
+            # Of few held-out images that quantile is known only so well: real images might give a share within this.
+            chance = wilson(NEAR, len(self._held_out))
+            figures["nearer_than_1%_of_held_out_by_chance"] = [round(bound, 4) for bound in chance]
         return figures
 
     def _distances(self, features: Tensor) -> dict[str, Any]:
