@@ -53,7 +53,7 @@ class Pictures(TorchDataset[Any]):
 
 def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.device, *, bf16: bool) -> Step:
     """One step of diffusers' loop, on the network saved in `folder`."""
-    network = UNet2DModel.from_pretrained(str(folder / "unet")).to(device).train()
+    network = UNet2DModel.from_pretrained(str(folder / "unet"), low_cpu_mem_usage=False).to(device).train()
     scheduler = DDPMScheduler(num_train_timesteps=recipe.schedule.num_train_timesteps)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)

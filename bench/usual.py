@@ -22,7 +22,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
-        self.unet = UNet2DModel.from_pretrained(str(folder / "unet")).to(device).eval()
+        self.unet = UNet2DModel.from_pretrained(str(folder / "unet"), low_cpu_mem_usage=False).to(device).eval()
         self.scheduler = DDPMScheduler.from_pretrained(str(folder / "scheduler"))
 
     @torch.no_grad()

@@ -27,8 +27,9 @@ WIDTH = 7.0  # inches
 BINS = 64
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the schedule, from which one step denoises
 GIF_SIDE = 300
-GIF_FRAMES = 60
-GIF_FRAME_MS, GIF_LAST_FRAME_MS = 80, 2000
+GIF_FRAMES = 30
+GIF_COLOURS = 16  # of all frames but the last: noise does not compress, and these are a quarter of its bytes
+GIF_FRAME_MS, GIF_LAST_FRAME_MS = 120, 2000
 
 
 def loss_curve(losses: Sequence[float], steps_an_epoch: int | None = None) -> bytes:
@@ -54,7 +55,7 @@ def noise_schedule(schedule: Schedule) -> bytes:
         left.plot(abar.sqrt(), label="of the image")
         left.plot((1 - abar).sqrt(), label="of the noise")
         left.set(title="x_t is so much", xlabel="timestep")
-        left.legend()
+        left.legend(fontsize=8, loc="center right")
         middle.plot(schedule.betas)
         middle.set(title="beta", xlabel="timestep")
         right.plot((abar / (1 - abar)).clamp(min=1e-8).log10())
@@ -176,6 +177,7 @@ def animation(run: Trajectory) -> bytes:
     sheets = [images.to_pil(images.grid(images.to_uint8(x))) for x in run.x]
     factor = max(1, GIF_SIDE // sheets[0].width)
     large = [sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST) for sheet in sheets]
+    large = [sheet.quantize(GIF_COLOURS, dither=Image.Dither.NONE) for sheet in large[:-1]] + large[-1:]
     durations = [GIF_FRAME_MS] * (len(large) - 1) + [GIF_LAST_FRAME_MS]
     buffer = io.BytesIO()
     large[0].save(buffer, "GIF", save_all=True, append_images=large[1:], duration=durations, loop=0)
