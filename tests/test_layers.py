@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("app", "jobs", "model", "serve", "worker")
+ROOMS = ("app", "bench", "jobs", "model", "serve", "worker")
 FRONT_DOOR = "noisemill"
 
 
@@ -32,11 +32,12 @@ def never(*names: str) -> Rule:
 
 
 RULES = {
-    "app": never("worker", "model", "serve", "torch", "torchvision", "numpy", "safetensors"),
+    "app": never("bench", "worker", "model", "serve", "torch", "torchvision", "numpy", "safetensors"),
+    "bench": never("app", "serve"),
     "jobs": Rule(frozenset(), only=sys.stdlib_module_names | {"jobs", "pydantic", "redis"}),
-    "model": never("app", "jobs", "worker", "serve", "redis", "rq", "fastapi", "starlette", "pydantic"),
-    "serve": never("app", "jobs", "worker", "model", "torch", "fastapi", "rq"),
-    "worker": never("app", "serve", "fastapi", "starlette"),
+    "model": never("app", "bench", "jobs", "worker", "serve", "redis", "rq", "fastapi", "starlette", "pydantic"),
+    "serve": never("app", "bench", "jobs", "worker", "model", "torch", "fastapi", "rq"),
+    "worker": never("app", "bench", "serve", "fastapi", "starlette"),
 }
 
 
