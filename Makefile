@@ -30,9 +30,10 @@ test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 
 bench: $(VENV)/.dev  ## Speed beside the usual way, as ratios; DATA=PATH names the folder of data sets
 	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
+	$(BIN)/python -m bench.throughput
 
 bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
-	for model in checkpoints/*; do $(BIN)/python -m bench.samplers $$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
+	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 clean:  ## Removes the virtual environment and caches; models, runs and jobs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -281,7 +281,7 @@ def figures(
     device: Device = None,
 ) -> None:
     """Draws a model: its schedule, how images become noise, and a hundred of them as they come out of it again."""
-    from model.checkpoint import FIGURES
+    from model.checkpoint import FIGURES, write_atomically
     from worker import offline
 
     loaded = _load(model, device)
@@ -291,7 +291,7 @@ def figures(
     folder = out or _path(model) / FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in drawn.items():
-        (folder / name).write_bytes(picture)
+        write_atomically(folder / name, picture)
     console.print(f"{len(drawn)} pictures in {folder}")
 
 

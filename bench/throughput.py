@@ -85,7 +85,7 @@ def told(table: Table, what: str, taken: dict[str, list[list[float]]], pictures:
     ours = next(iter(rates.values()))
     for name, theirs in rates.items():
         every = [second for seconds in taken[name] for second in seconds]
-        p95 = statistics.quantiles(every, n=20)[-1] if len(every) > 1 else every[0]
+        p95 = statistics.quantiles(every, n=20, method="inclusive")[-1] if len(every) > 1 else every[0]
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         table.add_row(what, name, spread(theirs), f"{p95:.2f} s", "" if theirs is ours else f"{ratio:.2f}")
 
@@ -123,7 +123,9 @@ def main(
                     )
                 ),
                 "handler around the loop": clients(
-                    lambda seed: http.post("/generate", params={"label": seed % 10, "steps": steps, "seed": seed})
+                    lambda seed: http.post(
+                        "/generate", params={"label": seed % 10, "steps": steps, "seed": seed}
+                    ).raise_for_status()
                 ),
             }
             told(table, f"{CLIENTS} clients, {steps} steps", measure(sides, rounds), CLIENTS)

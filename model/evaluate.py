@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -23,6 +22,7 @@ from model.data import Dataset
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
 INTERVAL = 0.95  # what every interval means to hold
 UNSEEN = 0.2  # share of the training images that the classifier is not shown
+FEWEST = 4  # images that a distance is taken of
 RESAMPLES = 50  # of the bootstrap
 KERNEL_SUBSETS = 50
 KERNEL_SUBSET_SIZE = 500
@@ -51,7 +51,7 @@ class Reference:
             probabilities, self._real = self.classifier.look(test.images)
             self.accuracy = accuracy(probabilities, test.labels)
         held_out = test.images[_shuffled(len(test))[:HELD_OUT]].to(device)
-        self._held_out = nearest_training_distance(held_out, train.images)
+        self._held_out = nearest_training_distance(held_out, train.images).cpu()
 
     def compare(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
         """Figures of one kind of samples, as plain JSON.
@@ -72,7 +72,7 @@ class Reference:
             if labels is not None:
                 figures |= _share("accuracy", accuracy(probabilities, labels), len(samples))
             figures |= self._distances(features)
-        distances = nearest_training_distance(pixels, self.train.images)
+        distances = nearest_training_distance(pixels, self.train.images).cpu()
         figures["identical_to_training"] = int((distances == 0).sum())
         figures["nearest_training_distance"] = _summary(distances)
         figures["held_out_nearest_training_distance"] = _summary(self._held_out)
@@ -87,12 +87,12 @@ class Reference:
     def _distances(self, features: Tensor) -> dict[str, Any]:
         """In features, of samples and of as many training images; few images are further away than many are."""
         count = min(len(features), len(self._unseen))
-        if count < 2:
+        if count < FEWEST:
             return {}
-        some, alike = features[:count], self._unseen[:count]
+        some, alike, real = features[:count], self._unseen[:count], self._real
         return {
-            "frechet": _beside(frechet, some, alike, self._real),
-            "kernel": _beside(kernel, some, alike, self._real),
+            "frechet": {"images": count, **_frechet(some, real), "as_many_training_images": _frechet(alike, real)},
+            "kernel": {"images": count, **_kernel(some, real), "as_many_training_images": _kernel(alike, real)},
             **_share("precision", covered(some, self._real), count),
             **_share("recall", covered(self._real, some), len(self._real)),
         }
@@ -141,10 +141,11 @@ def frechet(features: Tensor, real: Tensor) -> tuple[float, float]:
 
 
 def kernel(features: Tensor, real: Tensor) -> tuple[float, float]:
-    """The kernel distance (Bińkowski et al. 2018), which is unbiased, and its spread over subsets."""
+    """The kernel distance (Bińkowski et al. 2018), which is unbiased, and its spread over subsets of half the images
+    or fewer, which is wider than the distance's own."""
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(KERNEL_SUBSET_SIZE, len(features), len(real))
+    size = min(KERNEL_SUBSET_SIZE, len(features) // 2, len(real) // 2)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Metric .* will save all")
         metric = KernelInceptionDistance(feature=_Given(features.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size)
@@ -192,17 +193,15 @@ class _Given(nn.Module):
         return features
 
 
-def _beside(
-    measure: Callable[[Tensor, Tensor], tuple[float, float]], features: Tensor, alike: Tensor, real: Tensor
-) -> dict[str, Any]:
-    """A distance of samples to the test set, and that of as many real training images."""
+def _frechet(features: Tensor, real: Tensor) -> dict[str, Any]:
+    distance, error = frechet(features, real)
+    margin = NormalDist().inv_cdf((1 + INTERVAL) / 2) * error
+    return {"distance": round(distance, 4), "interval": [round(distance - margin, 4), round(distance + margin, 4)]}
 
-    def figures(of: Tensor) -> dict[str, Any]:
-        value, error = measure(of, real)
-        margin = NormalDist().inv_cdf((1 + INTERVAL) / 2) * error
-        return {"distance": round(value, 4), "interval": [round(value - margin, 4), round(value + margin, 4)]}
 
-    return {"images": len(features), **figures(features), "as_many_training_images": figures(alike)}
+def _kernel(features: Tensor, real: Tensor) -> dict[str, Any]:
+    distance, spread = kernel(features, real)
+    return {"distance": round(distance, 4), "spread_over_subsets": round(spread, 4)}
 
 
 def _share(name: str, share: float, count: int) -> dict[str, Any]:

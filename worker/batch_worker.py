@@ -22,12 +22,13 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.utils import now
 from rq.worker import WorkerStatus
+from safetensors import SafetensorError
 
 from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Status
 from jobs.store import RedisStore
-from worker.catalog import Catalog
+from worker.catalog import Catalog, Model
 from worker.engine import Engine, Step, Task
 from worker.parts import Part, left
 from worker.publish import Publisher, shown_rows
@@ -44,6 +45,7 @@ PROGRESS_SECONDS = 0.5
 IDLE_SECONDS = 0.001
 SPEED_SECONDS = 10.0  # over about how long a speed is averaged
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
+MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
 WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
 
 
@@ -89,6 +91,7 @@ class BatchWorker(SimpleWorker):
         self._records, self._store = Records(connection), RedisStore(connection)
         self._publisher = Publisher(self._records)
         self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
+        self._spent: dict[str, float] = {}  # seconds that each engine has been given
         self._held: dict[str, Held] = {}
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
@@ -110,10 +113,7 @@ class BatchWorker(SimpleWorker):
             self._take_more()
             self._drop_lost()
             self._begin_alone()
-            for digest in list(self._engines):
-                self._step(digest)
-            if all(engine.idle for engine in self._engines.values()):
-                time.sleep(IDLE_SECONDS)  # all that is left is being written
+            self._step()
             self._settle()
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 self._save()
@@ -198,15 +198,18 @@ class BatchWorker(SimpleWorker):
             self._fail(held, f"model {spec.model} {now_there}: ask again")
             return
         log.info("job begins", job=held.job.id, attempt=held.attempt.number, count=spec.count, steps=spec.steps)
+        done, kept = self._store.positions(held.job.id), self._kept(held, model)
+        parts = left(spec.count, done, kept)
         try:
             model.network.warm()
-            done = self._store.positions(held.job.id)
-            parts = left(spec.count, done, map(Part.decode, self._records.saved(held.job.id, model.network.build)))
             task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
         except Exception as error:
             self._fail(held, f"{type(error).__name__}: {error}")
             return
-        held.engine = self._engines.setdefault(spec.digest, Engine(model.network, model.shape, self._slots))
+        if spec.digest not in self._engines:
+            self._spent[spec.digest] = min((self._spent[digest] for digest in self._engines), default=0.0)
+            self._engines[spec.digest] = Engine(model.network, model.shape, self._slots)
+        held.engine = self._engines[spec.digest]
         held.shown = shown_rows(spec.steps, spec.frames)
         held.images_done = len(done)
         held.steps_done = spec.count * spec.steps - sum(part.count * (spec.steps - part.row) for part in parts)
@@ -215,18 +218,30 @@ class BatchWorker(SimpleWorker):
         else:  # all was done, but for saying so
             self._finish(held)
 
+    def _kept(self, held: Held, model: Model) -> list[Part]:
+        """What an earlier attempt has begun; nothing where another version has kept it otherwise."""
+        try:
+            return [Part.decode(part) for part in self._records.saved(held.job.id, model.network.build)]
+        except (SafetensorError, KeyError, ValueError):
+            return []
+
     # One step, and what it made
 
-    def _step(self, digest: str) -> None:
-        engine = self._engines[digest]
-        if engine.idle:
-            if len(self._engines) > 1:
-                del self._engines[digest]
+    def _step(self) -> None:
+        """One step of the model that has had the least time: models share the machine as jobs do."""
+        busy = {digest: engine for digest, engine in self._engines.items() if not engine.idle}
+        if not busy:
+            time.sleep(IDLE_SECONDS)  # all that is left is being written
             return
+        self._engines = busy
+        digest = min(busy, key=self._spent.__getitem__)
+        engine = busy[digest]
         try:
             began = time.perf_counter()
             steps = engine.step()
-            self._measure(steps, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._spent[digest] += seconds
+            self._measure(steps, seconds)
         except Exception:
             self._after_error(engine, traceback.format_exc())
             return
@@ -260,8 +275,9 @@ class BatchWorker(SimpleWorker):
         self._saved = time.monotonic()
         for held in self._held.values():
             if held.engine is not None and held.attempt is not None and not held.complete:
-                build = held.engine.network.build
-                self._publisher.state(held.attempt, build, held.engine.parts(held.job.id))
+                parts = held.engine.parts(held.job.id)
+                if sum(part.nbytes for part in parts) <= MAX_STATE_BYTES:
+                    self._publisher.state(held.attempt, held.engine.network.build, parts)
 
     def _measure(self, steps: list[Step], seconds: float) -> None:
         """Keeps each model's speed in row-steps a second, which estimates are made from."""
@@ -281,7 +297,7 @@ class BatchWorker(SimpleWorker):
         inside = [held for held in self._held.values() if held.engine is engine and not held.complete]
         for held in inside:
             engine.remove(held.job.id)
-            held.engine, held.steps_done, held.images_done = None, 0, 0
+            held.engine = None
         if len(inside) == 1:
             self._fail(inside[0], text.strip().splitlines()[-1])
         else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -80,6 +81,9 @@ class Catalog:
         except CheckpointError as error:
             log.error("model refused", model=name, reason=str(error))
             return
+        before = self.get(name)
+        if before is not None and before.card.digest == model.card.digest:  # only its card or its figures are new
+            model = replace(model, checkpoint=before.checkpoint, network=before.network)
         with self._lock:
             self._models[name] = model
         log.info("model served", model=name, digest=model.card.digest[:12], build=model.card.build)
@@ -89,7 +93,7 @@ def load_model(path: Path, device: torch.device, *, max_rows: int, max_count: in
     """One checkpoint, ready to be sampled from. Raises CheckpointError."""
     loaded = checkpoint.load(path)
     network = Network(loaded, device, max_rows)
-    figures = {file.name: file.read_bytes() for file in _figures(path)}
+    figures = _figures(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}
     card = _card(path.name, loaded, network.build, max_count, digests)
     return Model(card, loaded, network, {digests[name]: data for name, data in figures.items()})
@@ -120,15 +124,27 @@ def _card(name: str, loaded: Checkpoint, build: str, max_count: int, figures: di
     )
 
 
-def _figures(path: Path) -> list[Path]:
-    """The pictures in a checkpoint's folder for them; what is not a picture, or a huge one, is passed over."""
-    files = sorted((path / checkpoint.FIGURES).glob("*"))
-    return [file for file in files if file.suffix in FIGURE_SUFFIXES and file.stat().st_size <= MAX_FIGURE_BYTES]
+def _figures(path: Path) -> dict[str, bytes]:
+    """The pictures in a checkpoint's folder for them. A model is served without those that cannot be read."""
+    figures = {}
+    for file in sorted((path / checkpoint.FIGURES).glob("*")):
+        if file.suffix not in FIGURE_SUFFIXES:
+            continue
+        try:
+            if file.stat().st_size > MAX_FIGURE_BYTES:
+                raise OSError(f"larger than {MAX_FIGURE_BYTES} bytes")
+            figures[file.name] = file.read_bytes()
+        except OSError as error:
+            log.warning("figure left out", model=path.name, figure=file.name, reason=str(error))
+    return figures
 
 
 def _signature(path: Path) -> tuple[int, ...]:
     """Changes whenever a file of the checkpoint does; a file that is not there counts as nothing."""
     names = (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG, checkpoint.SCHEDULER_CONFIG)
-    files = [path / name for name in names] + _figures(path)
-    stats = [file.stat() for file in files if file.exists()]
+    files = [path / name for name in names] + sorted((path / checkpoint.FIGURES).glob("*"))
+    stats = []
+    for file in files:
+        with suppress(OSError):
+            stats.append(file.stat())
     return tuple(value for stat in stats for value in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

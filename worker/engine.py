@@ -31,7 +31,7 @@ RESERVE = 0.25  # of the slots
 # A task that fills the batch is given this much more time than one of a single image. At equal shares it would keep
 # half of its rate, less what small batches cost.
 BULK_BONUS = 1 / 3
-FOR_NOTHING = 0.05  # of a step's time: what riding along may cost those whose turn it is
+FOR_NOTHING = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
 
 
 @dataclass(slots=True, eq=False)
@@ -180,20 +180,19 @@ class Engine:
         return list(self._advance(waves, x, x0))
 
     def _turn(self) -> list[Wave]:
-        """The waves that move now, whose tasks are charged with the time that it takes."""
-        least = min(wave.task.time for wave in self._waves)
-        slack = self.network.seconds(1)
-        moving, rows = list[Wave](), 0
-        for wave in sorted(self._waves, key=lambda wave: wave.task.time):
-            more = rows + wave.evaluations
-            first = wave.task.time <= least + slack
-            if first or self.network.seconds(more) <= (1 + FOR_NOTHING) * self.network.seconds(rows):
-                moving.append(wave)
-                rows = more
+        """The waves that move now: those whose turn it is, charged with the time that they take, and free riders."""
+        waiting = sorted(self._waves, key=lambda wave: wave.task.time)
+        until = waiting[0].task.time + self.network.seconds(1)
+        moving = [wave for wave in waiting if wave.task.time <= until]
+        rows = sum(wave.evaluations for wave in moving)
         seconds = self.network.seconds(rows)
         for wave in moving:
             weight = 1 + BULK_BONUS * min(1.0, wave.task.rows / self.slots)
             wave.task.time += seconds * wave.evaluations / rows / weight
+        for wave in waiting[len(moving) :]:
+            if self.network.seconds(rows + wave.evaluations) <= (1 + FOR_NOTHING) * seconds:
+                moving.append(wave)
+                rows += wave.evaluations
         return moving
 
     def _admit(self) -> None:

@@ -27,6 +27,7 @@ SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
 MEASURED_ROWS = 1, 4, 16, 64
 MEASUREMENTS = 3
+LONG_SECONDS = 0.3
 MOST_MODELS = 256  # that one process may compile
 
 
@@ -72,25 +73,35 @@ class Network:
                 for tensor in inputs:
                     torch._dynamo.mark_dynamic(tensor, 0)
             self._run(*inputs)
-        sizes = [size for size in MEASURED_ROWS if size < self._max_rows] + [self._max_rows]
-        self._seconds = {size: self._measure(size) for size in sizes}
+        for size in (self._size(rows) for rows in (*MEASURED_ROWS, self._max_rows)):
+            if size not in self._seconds:
+                self._seconds[size] = self._measure(size)
+            if self._seconds[size] > LONG_SECONDS:  # more rows take longer in proportion
+                break
 
     def seconds(self, rows: int) -> float:
         """About how long a forward of so many rows takes, from what was measured when this was made ready."""
         self.warm()
         whole, rest = divmod(rows, self._max_rows)
-        sizes, seconds = list(self._seconds), list(self._seconds.values())
-        return whole * seconds[-1] + (float(numpy.interp(rest, sizes, seconds)) if rest else 0.0)
+        return whole * self._seconds_of(self._max_rows) + (self._seconds_of(rest) if rest else 0.0)
+
+    def _seconds_of(self, rows: int) -> float:
+        size, sizes, seconds = self._size(rows), list(self._seconds), list(self._seconds.values())
+        if size > sizes[-1]:
+            return seconds[-1] * size / sizes[-1]
+        return float(numpy.interp(size, sizes, seconds))
 
     def _measure(self, rows: int) -> float:
         """The fastest of a few: what else the machine does is not ours to count."""
-        inputs, fastest = self._blank(self._size(rows)), math.inf
+        inputs, fastest = self._blank(rows), math.inf
         for _ in range(MEASUREMENTS):
             clock = time.perf_counter()
             self._run(*inputs)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             fastest = min(fastest, time.perf_counter() - clock)
+            if fastest > LONG_SECONDS:
+                break
         return fastest
 
     def _blank(self, rows: int) -> list[Tensor]:

@@ -24,6 +24,11 @@ class Part:
     x: Tensor | None = None
     x0: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Of what is to be kept of it."""
+        return sum(tensor.nbytes for tensor in (self.x, self.x0) if tensor is not None)
+
     def cut(self, start: int, stop: int) -> Part:
         """Those of its images that are the job's `start` … `stop` - 1."""
         part = replace(self, first=start, count=stop - start)

@@ -78,7 +78,7 @@ def test_grid_and_archive_hold_every_image(service: Service, job: dict[str, obje
 def test_a_png_says_what_reproduces_it(service: Service, pngs: list[bytes]) -> None:
     text = Image.open(io.BytesIO(pngs[3])).text
     recipe = json.loads(text["noisemill"])
-    assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: ddpm, Spacing: trailing, ")
+    assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: dpmpp_2m, Spacing: trailing, ")
     card = service.http.get("/models/mnist").json()
     assert recipe.pop("model_hash") == card["digest"]
     body = recipe | {"first_index": recipe.pop("index")}
@@ -93,7 +93,7 @@ def test_generate_without_anything_takes_the_first_model(service: Service) -> No
     assert (job["request"]["model"], job["request"]["count"], job["request"]["steps"]) == (
         first["name"],
         1,
-        1000,
+        50,
     )
     assert 0 <= job["request"]["seed"] < 2**53
     assert len(job["urls"]["images"]) == 1

@@ -194,6 +194,29 @@ def test_figures_are_read_with_the_model_and_again_when_they_change(catalog: Cat
     assert list(catalog.figures.values()) == [b"a longer curve"]
 
 
+def test_a_picture_that_cannot_be_read_is_left_out_and_the_model_is_served(catalog: Catalog, folder: Path) -> None:
+    drawn = folder / "good" / checkpoint.FIGURES
+    (drawn / "folder.png").mkdir(parents=True)
+    (drawn / "dangling.png").symlink_to("nowhere")
+    (drawn / "loss.png").write_bytes(b"a curve")
+    left_out = [entry["figure"] for entry in scanned(catalog) if entry["log_level"] == "warning"]
+    assert left_out == ["dangling.png", "folder.png"]
+    assert list(catalog.cards[0].figures) == ["loss.png"]
+
+
+def test_a_new_figure_does_not_cost_the_network_that_is_ready(catalog: Catalog, folder: Path) -> None:
+    catalog.scan()
+    before = catalog.get("good")
+    (folder / "good" / checkpoint.FIGURES).mkdir()
+    (folder / "good" / checkpoint.FIGURES / "loss.png").write_bytes(b"a curve")
+    catalog.scan()
+    after = catalog.get("good")
+    assert before is not None
+    assert after is not None
+    assert after.card.figures
+    assert after.network is before.network
+
+
 def test_a_model_that_is_spoilt_while_it_is_served_goes_on_as_it_was(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     served = catalog.get("good")

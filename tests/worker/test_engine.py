@@ -244,6 +244,20 @@ def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyP
         assert set(steps_of(running.step())) == {"large", "small"}
 
 
+def test_who_rides_along_owes_nothing(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a large job that rode along for a minute would stand still for as long once there is no free seat left."""
+    monkeypatch.setattr(type(exact.network), "seconds", lambda network, rows: 0.004 * -(-rows // 9))
+    running = engine(exact, 8)
+    running.add(task("large", asked(count=8, steps=1000, guidance_scale=1.0), exact))
+    running.step()
+    running.add(task("small", asked(count=1, steps=1000, guidance_scale=1.0), exact))
+    for _ in range(200):
+        assert set(steps_of(running.step())) == {"large", "small"}
+    running.add(task("newcomer", asked(count=1, steps=1000, guidance_scale=1.0), exact))
+    moved = [steps_of(running.step()) for _ in range(40)]
+    assert 5 < sum("large" in steps for steps in moved) < 35
+
+
 def test_equal_jobs_move_together_whenever_they_came(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
     running = engine(exact, 8)
