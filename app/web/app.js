@@ -35,6 +35,7 @@ function show() {
 function showModel() {
   const card = cards.find(({ name }) => name === inAddress("model"));
   intro.hidden = card !== undefined || inAddress("job") !== null;
+  if (card !== undefined) form.choose(card.name);
   about.show(card);
 }
 

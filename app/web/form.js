@@ -26,11 +26,17 @@ export class Form {
     this.#fit();
   }
 
+  /** Chooses a model; whether it is offered. */
+  choose(model) {
+    if (!this.#cards.some(({ name }) => name === model)) return false;
+    this.#find("#model").value = model;
+    this.#fit();
+    return true;
+  }
+
   /** Takes over what a job was asked for, but for the seed: asking again should bring other pictures. */
   adopt(request) {
-    if (!this.#cards.some(({ name }) => name === request.model)) return;
-    this.#find("#model").value = request.model;
-    this.#fit();
+    if (!this.choose(request.model)) return;
     this.#find("#label").value = sharedLabel(request);
     for (const name of ["count", "steps", "sampler", "guidance_scale"]) this.#form.elements[name].value = request[name];
   }

@@ -1,4 +1,4 @@
-"""Pictures of the page after a finished job: python tests/browser/screenshots.py URL OUTDIR"""
+"""Pictures of the page after a finished job, and of a model: python tests/browser/screenshots.py URL OUTDIR"""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def main(url: str, folder: Path) -> None:
             page.goto(address)
             wait_until_shown(page)
             page.screenshot(path=folder / name)
+        page = browser.new_page(viewport={"width": 1200, "height": 1100})
+        page.goto(f"{url}/#model={MODEL}")
+        page.wait_for_selector("#about:visible")
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=folder / "model.png")
         browser.close()
 
 

@@ -37,6 +37,11 @@ IMAGES_SHOWN = """({ count, final }) => {
   return images.length === count && images.every(shown);
 }"""
 
+FIGURES_SHOWN = """() => [...document.querySelectorAll("#figures img")].every((image) => {
+  image.loading = "eager";
+  return image.complete && image.naturalWidth > 0;
+})"""
+
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy violated: ${event.effectiveDirective} ${event.blockedURI}`))"""
 
@@ -280,8 +285,9 @@ def test_a_model_is_shown_with_its_figures(page: Page) -> None:
     expect(about.get_by_role("heading", name=MODEL)).to_be_visible()
     expect(about).to_contain_text("8 × 8 pixels, grey")
     expect(about.locator("figure")).not_to_have_count(0)
-    loaded = "images => images.every(image => { image.loading = 'eager'; return image.complete && image.naturalWidth })"
-    page.wait_for_function(f"({loaded})([...document.querySelectorAll('#figures img')])")
+    page.wait_for_function(FIGURES_SHOWN)
+    page.goto("/#model=mnist")
     page.reload()
-    expect(about.get_by_role("heading", name=MODEL)).to_be_visible()
+    expect(about.get_by_role("heading", name="mnist")).to_be_visible()
+    expect(page.locator("#model")).to_have_value("mnist")
     expect(page.locator("#intro")).to_be_hidden()
