@@ -157,15 +157,22 @@ def _train(trainer: Trainer) -> None:
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
     steps, loss, stop = trainer.steps, 0.0, threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    with Progress(*columns, console=console) as progress, closing(trainer.train()) as reports:
-        bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
-        for report in reports:
-            loss = report.loss if loss == 0 else 0.98 * loss + 0.02 * report.loss
-            figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
-            progress.update(bar, completed=report.step, figures=figures)
-            if stop.is_set():
-                break
+    try:
+        with Progress(*columns, console=console) as progress, closing(trainer.train()) as reports:
+            bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
+            for report in reports:
+                loss = report.loss if loss == 0 else 0.98 * loss + 0.02 * report.loss
+                figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
+                progress.update(bar, completed=report.step, figures=figures)
+                if stop.is_set():
+                    break
+    except Exception:
+        if not stop.is_set():  # a compiler that Ctrl-C has ended as well has nothing to say
+            raise
     signal.signal(signal.SIGINT, before)
+    if trainer.step == 0:
+        console.print("stopped before the first step: nothing is kept")
+        raise typer.Exit(130)
     if trainer.step < steps:
         if trainer.rank == 0:
             trainer.checkpoint()
