@@ -134,7 +134,7 @@ def saved(download: Download, folder: Path) -> Path:
 
 
 def test_the_grid_emerges_and_ends_in_the_final_images(page: Page) -> None:
-    job_id = generate(page, count="16")
+    job_id = generate(page, count="16", steps="1000")
     seen = set()
     while page.get_attribute("#job", "data-status") in ("queued", "running"):
         seen.add(repr(page.evaluate(READ_PIXELS)))
