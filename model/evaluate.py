@@ -2,7 +2,8 @@
 
 By a classifier that never saw a sample: how many it recognises, and how far samples lie from real images in its
 features (Fréchet and kernel distance, precision and recall). By the nearest training image, beside that of real images
-held out: whether samples are more than copies. Every figure comes with its sample count and an interval.
+held out: whether samples are more than copies. Every figure comes with its sample count, every share and every distance
+between sets with an interval too.
 """
 
 from __future__ import annotations
@@ -91,10 +92,16 @@ class Reference:
             return {}
         some, alike, real = features[:count], self._unseen[:count], self._real
         return {
-            "frechet": {"images": count, **_frechet(some, real), "as_many_training_images": _frechet(alike, real)},
-            "kernel": {"images": count, **_kernel(some, real), "as_many_training_images": _kernel(alike, real)},
-            **_share("precision", covered(some, self._real), count),
-            **_share("recall", covered(self._real, some), len(self._real)),
+            **{
+                name: {
+                    "images": count,
+                    **_distance(*distance(some, real)),
+                    "as_many_training_images": _distance(*distance(alike, real)),
+                }
+                for name, distance in (("frechet", frechet), ("kernel", kernel))
+            },
+            **_share("precision", covered(some, real), count),
+            **_share("recall", covered(real, some), len(real)),
         }
 
 
@@ -141,8 +148,11 @@ def frechet(features: Tensor, real: Tensor) -> tuple[float, float]:
 
 
 def kernel(features: Tensor, real: Tensor) -> tuple[float, float]:
-    """The kernel distance (Bińkowski et al. 2018), which is unbiased, and its spread over subsets of half the images
-    or fewer, which is wider than the distance's own."""
+    """The kernel distance (Bińkowski et al. 2018), which is unbiased, and a bound on its standard error.
+
+    The bound is the spread over random halves of the images, or smaller subsets: a half, drawn without replacement,
+    varies about the whole as the whole does about what it was drawn from (Politis & Romano 1994).
+    """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(KERNEL_SUBSET_SIZE, len(features) // 2, len(real) // 2)
@@ -193,15 +203,10 @@ class _Given(nn.Module):
         return features
 
 
-def _frechet(features: Tensor, real: Tensor) -> dict[str, Any]:
-    distance, error = frechet(features, real)
+def _distance(distance: float, error: float) -> dict[str, Any]:
     margin = NormalDist().inv_cdf((1 + INTERVAL) / 2) * error
-    return {"distance": round(distance, 4), "interval": [round(distance - margin, 4), round(distance + margin, 4)]}
-
-
-def _kernel(features: Tensor, real: Tensor) -> dict[str, Any]:
-    distance, spread = kernel(features, real)
-    return {"distance": round(distance, 4), "spread_over_subsets": round(spread, 4)}
+    low, high = (float(f"{bound:.3g}") for bound in (distance - margin, distance + margin))
+    return {"distance": float(f"{distance:.3g}"), "interval": [low, high]}
 
 
 def _share(name: str, share: float, count: int) -> dict[str, Any]:

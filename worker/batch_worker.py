@@ -281,15 +281,11 @@ class BatchWorker(SimpleWorker):
 
     def _measure(self, steps: list[Step], seconds: float) -> None:
         """Keeps each model's speed in row-steps a second, which estimates are made from."""
-        row_steps = sum(
-            1 if guidance == 1 else 2
-            for step in steps
-            for guidance in step.task.guidance[step.first : step.first + len(step.x0)]
-        )
         if steps:
             model = self._held[steps[0].task.key].record.spec.model
             recent = math.exp(-seconds / SPEED_SECONDS)
             before, took = self._work.get(model, (0.0, 0.0))
+            row_steps = sum(step.evaluations for step in steps)
             self._work[model] = before * recent + row_steps, took * recent + seconds
 
     def _after_error(self, engine: Engine, text: str) -> None:

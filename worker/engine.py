@@ -89,16 +89,11 @@ class Wave:
     indices: Tensor  # (n,) int64, under the task's seed
     labels: Tensor | None  # (n,) int64
     guidance: Tensor  # (n,) float32
+    evaluations: int  # of the network, a step: guided images take two
     row: int = 0
 
     def __len__(self) -> int:
         return len(self.x)
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a step: guided images take two."""
-        guidance = self.task.guidance[self.first : self.first + len(self)]
-        return len(self) if self.labels is None else sum(1 if scale == 1 else 2 for scale in guidance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +104,7 @@ class Step:
     first: int
     row: int
     timestep: int
+    evaluations: int
     x0: Tensor
 
     @property
@@ -222,8 +218,10 @@ class Engine:
             x = self._begin(task, indices)
             x0 = torch.zeros_like(x)
         labels = None if task.labels is None else torch.tensor(task.labels[first:stop], device=device)
-        guidance = torch.tensor(task.guidance[first:stop], device=device)
-        self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, part.row))
+        scales = task.guidance[first:stop]
+        evaluations = sum(1 if scale == 1 else 2 for scale in scales)
+        guidance = torch.tensor(scales, device=device)
+        self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, evaluations, part.row))
         if task.rows == 0:  # no credit for the time in which it was not here, nor for that before
             task.time = max(task.time, min((wave.task.time for wave in self._waves[:-1]), default=0.0))
         task.rows += part.count
@@ -254,7 +252,7 @@ class Engine:
             wave.x, wave.x0 = wave_x, wave_x0
             timestep = int(wave.task.table.timesteps[wave.row])
             wave.row += 1
-            step = Step(wave.task, wave.first, wave.row, timestep, wave.x0)
+            step = Step(wave.task, wave.first, wave.row, timestep, wave.evaluations, wave.x0)
             if step.last:
                 wave.task.rows -= len(wave)
             yield step

@@ -68,7 +68,7 @@ def test_a_spec_survives_json_to_the_last_bit() -> None:
 
 def test_a_spec_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        SPEC.seed = 8  # type: ignore[misc]
+        SPEC.seed = 8
 
 
 def test_every_event_has_its_data_and_those_that_end_a_job_match_its_statuses() -> None:

@@ -39,7 +39,7 @@ def write_idx(root: Path, name: str, packed: bool) -> dict[Split, tuple[Tensor, 
                 file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(idx(values)))
             else:
                 file.write_bytes(idx(values))
-        made[split] = pixels[:, None], labels.long()  # type: ignore[index]
+        made[split] = pixels[:, None], labels.long()
     return made
 
 

@@ -82,7 +82,7 @@ def test_a_trajectory_goes_from_noise_to_the_law(run: figures.Trajectory) -> Non
 def test_the_animation_ends_on_the_result(run: figures.Trajectory) -> None:
     animation = Image.open(io.BytesIO(figures.animation(run)))
     assert animation.format == "GIF"
-    assert animation.n_frames == 10  # type: ignore[attr-defined]
+    assert animation.n_frames == 10
     animation.seek(9)
     factor = animation.width // 26
     shown = np.asarray(animation.convert("L"))[factor // 2 :: factor, factor // 2 :: factor]

@@ -74,7 +74,7 @@ def test_what_diffusers_has_saved_gives_the_same_pictures(
     card = take_in(tmp_path / "theirs", tmp_path / "ours")
     loaded = checkpoint.load(tmp_path / "ours")
     assert loaded.card == card
-    table = samplers.table(card.sampler, loaded.schedule, 50, thresholding=card.thresholding)  # type: ignore[arg-type]
+    table = samplers.table(card.sampler, loaded.schedule, 50, thresholding=card.thresholding)
     *_, ours = samplers.sample(loaded.unet, table, seed=5, count=2)
     torch.testing.assert_close(ours, picture_of(pipeline, monkeypatch), atol=1e-4, rtol=1e-4)
     again = DDPMPipeline.from_pretrained(tmp_path / "ours")

@@ -49,7 +49,7 @@ def step(pixels: Tensor, first: int = 0) -> Step:
     """A last step that looks like these pixels, uint8 (B, C, H, W)."""
     count = first + len(pixels)
     task = Task.of("job", spec(count=count, labels=None, steps=2), Schedule(), channels=1)
-    return Step(task, first, row=2, timestep=499, x0=from_uint8(pixels))
+    return Step(task, first, row=2, timestep=499, evaluations=len(pixels), x0=from_uint8(pixels))
 
 
 def noise(count: int, channels: int, height: int, width: int) -> Tensor:

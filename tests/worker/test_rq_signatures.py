@@ -54,7 +54,7 @@ def test_nothing_else_of_rqs_is_overridden() -> None:
 
 def test_the_state_that_is_set_and_read_is_there() -> None:
     """`execution` is set before each call that ends one; `_stop_requested` is what RQ's signal handlers set."""
-    source = inspect.getsource(inspect.getmodule(SimpleWorker.work))  # type: ignore[arg-type]
+    source = inspect.getsource(inspect.getmodule(SimpleWorker.work))
     for name in ("self.execution", "self._stop_requested", "self.last_cleaned_at", "self.birth_date"):
         assert name in source
     assert isinstance(inspect.getattr_static(SimpleWorker, "should_run_maintenance_tasks"), property)
