@@ -11,20 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from bench.report import machine, spread
+from bench.report import PERFORMANCE, interleaved, machine, spread, table, times, write_section
 from bench.usual import Pipeline
-from tests.service import Service, free_port, wait_until
+from tests.service import Service, free_port, running, wait_until
 
 CLIENTS = 16
 ROWS = 64
@@ -32,107 +31,82 @@ ROWS = 64
 Timed = Callable[[int], list[float]]  # a round's number -> seconds that each of its requests took
 
 
-def batch_through(service: Service, model: str, steps: int) -> Timed:
-    def run(turn: int) -> list[float]:
-        clock = time.perf_counter()
-        job = service.generate(
-            model=model, count=ROWS, steps=steps, seed=turn, label="cycle", guidance_scale=1, sampler="ddpm"
-        )
-        service.images(job)
-        return [time.perf_counter() - clock]
-
-    return run
+def clock(ask: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    ask()
+    return time.perf_counter() - began
 
 
-def batch_by_loop(pipeline: Pipeline, classes: int, steps: int) -> Timed:
-    def run(turn: int) -> list[float]:
-        clock = time.perf_counter()
-        pipeline(torch.arange(ROWS) % classes, steps, turn)
-        return [time.perf_counter() - clock]
-
-    return run
-
-
-def clients(ask: Callable[[int], object]) -> Timed:
-    """All at once; each is timed from its question to its picture."""
-
-    def timed(seed: int) -> float:
-        clock = time.perf_counter()
-        ask(seed)
-        return time.perf_counter() - clock
+def at_once(ask: Callable[[int], object]) -> Timed:
+    """All clients, each timed from its question to its picture."""
 
     def run(turn: int) -> list[float]:
         with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(timed, range(turn * CLIENTS, (turn + 1) * CLIENTS)))
+            seeds = range(turn * CLIENTS, (turn + 1) * CLIENTS)
+            return list(pool.map(lambda seed: clock(lambda: ask(seed)), seeds))
 
     return run
 
 
-def measure(sides: dict[str, Timed], rounds: int) -> dict[str, list[list[float]]]:
-    """The sides in turn, once a round; a first round is not counted."""
-    taken: dict[str, list[list[float]]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, run in sides.items():
-            seconds = run(turn)
-            if turn:
-                taken[name].append(seconds)
-    return taken
+@contextmanager
+def usual_handler(folder: Path) -> Iterator[httpx.Client]:
+    """The usual handler in a process of its own."""
+    port = free_port()
+    server = subprocess.Popen([sys.executable, "-m", "bench.usual", str(folder), str(port)])
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
+            wait_until(lambda: _answers(http), 120)
+            yield http
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
-def told(table: Table, what: str, taken: dict[str, list[list[float]]], pictures: int) -> None:
-    """A row a side: pictures a second, the slowest twentieth, and how many times as fast the first is."""
+def rows(what: str, taken: dict[str, list[list[float]]], pictures: int) -> Iterator[list[str]]:
+    """A side a row: pictures a second, the slowest twentieth of requests, and how many times as fast the first is."""
     rates = {name: [pictures / max(seconds) for seconds in rounds] for name, rounds in taken.items()}
     ours = next(iter(rates.values()))
     for name, theirs in rates.items():
         every = [second for seconds in taken[name] for second in seconds]
         p95 = statistics.quantiles(every, n=20, method="inclusive")[-1] if len(every) > 1 else every[0]
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        table.add_row(what, name, spread(theirs), f"{p95:.2f} s", "" if theirs is ours else f"{ratio:.2f}")
+        yield [what, name, spread(theirs, 2), f"{p95:.2f} s", "" if theirs is ours else times(ours, theirs)]
 
 
 def main(
     models: Path = Path("checkpoints"),
     model: str = "mnist",
-    steps: Annotated[int, typer.Option(help="Fewer than 1000 weigh submission and PNGs more.")] = 100,
-    rounds: int = 3,
+    batch_steps: Annotated[int, typer.Option(help="Of the batch's jobs.")] = 1000,
+    client_steps: Annotated[int, typer.Option(help="Of the clients' jobs; few weigh HTTP and PNGs more.")] = 100,
+    batch_rounds: int = 1,
+    client_rounds: int = 3,
 ) -> None:
-    table = Table(
-        "what", "side", "pictures a second", "95th percentile", "times as fast", title=machine(torch.device("cpu"))
-    )
-    with tempfile.TemporaryDirectory() as state:
-        service = Service(models, Path(state))
-        service.start()
-        card = service.http.get(f"/models/{model}").json()
-        usual = Pipeline(models / model, torch.device("cpu"))
-        sides = {
-            "noisemill": batch_through(service, model, steps),
-            "DDPMPipeline's loop": batch_by_loop(usual, len(card["classes"]), steps),
-        }
-        told(table, f"{ROWS} pictures, {steps} steps", measure(sides, rounds), ROWS)
+    with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
+        classes = len(service.http.get(f"/models/{model}").json()["classes"])
+        same = {"model": model, "guidance_scale": 1, "sampler": "ddpm"}
 
-        port = free_port()
-        server = subprocess.Popen([sys.executable, "-m", "bench.usual", str(models / model), str(port)])
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
-            wait_until(lambda: _answers(http), 120)
-            sides = {
-                "noisemill": clients(
-                    lambda seed: service.images(
-                        service.generate(
-                            model=model, seed=seed, label=seed % 10, steps=steps, guidance_scale=1, sampler="ddpm"
-                        )
-                    )
-                ),
-                "handler around the loop": clients(
-                    lambda seed: http.post(
-                        "/generate", params={"label": seed % 10, "steps": steps, "seed": seed}
-                    ).raise_for_status()
-                ),
-            }
-            told(table, f"{CLIENTS} clients, {steps} steps", measure(sides, rounds), CLIENTS)
-        server.terminate()
-        server.wait(10)
-        service.close()
-    Console(width=140).print(table)
+        def batch(turn: int) -> list[float]:
+            asked = {**same, "count": ROWS, "steps": batch_steps if turn else 10, "label": "cycle", "seed": turn}
+            return [clock(lambda: service.images(service.generate(**asked), seconds=3600))]
+
+        def one(seed: int) -> object:
+            return service.images(service.generate(**same, steps=client_steps, label=seed % classes, seed=seed))
+
+        pipeline = Pipeline(models / model, torch.device("cpu"))
+        labels = torch.arange(ROWS) % classes
+        loop: Timed = lambda turn: [clock(lambda: pipeline(labels, batch_steps if turn else 10, turn))]  # noqa: E731
+        measured = interleaved({"Noisemill": batch, "`DDPMPipeline`'s loop": loop}, batch_rounds)
+        found = list(rows(f"{ROWS} pictures of {batch_steps} steps", measured, ROWS))
+        with usual_handler(models / model) as http:
+
+            def theirs(seed: int) -> object:
+                asked = {"label": seed % classes, "steps": client_steps, "seed": seed}
+                return http.post("/generate", params=asked).raise_for_status()
+
+            measured = interleaved({"Noisemill": at_once(one), "a handler around it": at_once(theirs)}, client_rounds)
+            found += rows(f"{CLIENTS} clients, one picture of {client_steps} steps each", measured, CLIENTS)
+    head = ["asked for", "of", "pictures a second: median (least to most)", "95th percentile", "Noisemill is"]
+    text = f"`{model}`, DDPM without guidance. {machine(torch.device('cpu'))}.\n\n{table(head, found)}"
+    write_section(PERFORMANCE, "throughput", text)
 
 
 def _answers(http: httpx.Client) -> bool:

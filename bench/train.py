@@ -7,7 +7,6 @@ clipping at 1, AdamW (0.95, 0.999), a cosine schedule, `EMAModel`; in float32, a
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +19,11 @@ import typer
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from rich.console import Console
-from rich.table import Table
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from bench.report import machine, spread
+from bench.report import PERFORMANCE, interleaved, machine, spread, table, times, write_section
 from model import checkpoint, data, images
 from model.data import Dataset
 from model.hardware import default_device
@@ -86,17 +83,16 @@ def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.devi
     return step
 
 
-def measure(sides: dict[str, Step], batch_size: int, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Images a second of each side, once a round, the sides in turn; a first round is not counted."""
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, step in sides.items():
-            clock = time.perf_counter()
-            for _ in range(steps):
-                step()
-            if turn:
-                rates[name].append(steps * batch_size / (time.perf_counter() - clock))
-    return rates
+def timed(step: Step, pictures: int, steps: int) -> Callable[[int], float]:
+    """A round of so many steps, in images a second."""
+
+    def run(_: int) -> float:
+        clock = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return pictures * steps / (time.perf_counter() - clock)
+
+    return run
 
 
 def main(
@@ -107,22 +103,22 @@ def main(
     device: str | None = None,
 ) -> None:
     what, where = Recipe.read(recipe), default_device(device)
+    size = what.training.batch_size
     dataset = data.load(what.data.source, root=data_root, size=what.data.size)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(what, dataset, Path(folder) / "run", device=str(where))
         checkpoint.save(Path(folder) / "start", trainer.unet, what.schedule, checkpoint.Card(classes=dataset.classes))
         reports = trainer.train()
-        sides: dict[str, Step] = {"noisemill": lambda: next(reports)}
+        sides: dict[str, Step] = {"Noisemill": lambda: next(reports)}
         for name, bf16 in (("diffusers' loop, float32 (its default)", False), ("diffusers' loop, bf16", True)):
             sides[name] = reference(Path(folder) / "start", dataset, what, where, bf16=bf16)
-        rates = measure(sides, what.training.batch_size, rounds, steps)
+        rates = interleaved({name: timed(step, size, steps) for name, step in sides.items()}, rounds)
         reports.close()
-    table = Table("training", "images/s: median (least to most)", "noisemill is", title=machine(where))
-    ours = rates["noisemill"]
-    for name, theirs in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        table.add_row(name, spread(theirs), "" if theirs is ours else f"{ratio:.2f} times as fast")
-    Console(width=120).print(table)
+    ours = rates["Noisemill"]
+    found = [[name, spread(theirs), "" if theirs is ours else times(ours, theirs)] for name, theirs in rates.items()]
+    head = ["", "images/s: median (least to most)", "Noisemill is"]
+    what_was = f"`{recipe}`: batches of {size}, {rounds} rounds of {steps} steps each. {machine(where)}."
+    write_section(PERFORMANCE, "training", f"{what_was}\n\n{table(head, found)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from serve import redis_server
-from tests.service import Service
+from tests.service import Service, running
 
 # No test is a stopwatch: machines are shared.
 hypothesis.settings.register_profile("noisemill", deadline=None)
@@ -77,10 +77,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The whole service on the reference models, as `make serve` starts it."""
-    running = Service(ROOT / "checkpoints", tmp_path_factory.mktemp("service"))
-    running.start()
-    yield running
-    running.close()
+    with running(Service(ROOT / "checkpoints", tmp_path_factory.mktemp("service"))) as service:
+        yield service
 
 
 def wait_for_redis(url: str, seconds: float = 10) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,8 @@ class Service:
         assert view["status"] == "finished", view
         return view
 
-    def images(self, job: dict[str, Any]) -> list[bytes]:
-        return [self.http.get(url).content for url in self.finished(job)["urls"]["images"]]
+    def images(self, job: dict[str, Any], seconds: float = 180) -> list[bytes]:
+        return [self.http.get(url).content for url in self.finished(job, seconds)["urls"]["images"]]
 
     def events(self, job: dict[str, Any], last_id: str | None = None, seconds: float = 180) -> Iterator[Event]:
         """The job's stream, as it comes, to its end."""
@@ -115,6 +116,16 @@ class Service:
             return self.http.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
+
+
+@contextmanager
+def running(service: Service) -> Iterator[Service]:
+    """Started here, and stopped whatever happens."""
+    try:
+        service.start()
+        yield service
+    finally:
+        service.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str] = lambda: "") -> None:

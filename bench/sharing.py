@@ -1,0 +1,79 @@
+"""How two jobs share a worker: one picture asked for beside a thousand: python -m bench.sharing
+
+Each round takes the time of a one-picture job alone, the rate of a thousand-picture job alone, and both together.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from bench.report import PERFORMANCE, machine, spread, table, write_section
+from tests.service import Service, running, wait_until
+
+COUNT = 1000
+ALONE_SECONDS = 10.0
+
+
+def rate(service: Service, job: dict[str, Any], until: Callable[[], float]) -> tuple[float, float]:
+    """Row-steps a second of a running job while `until` runs, and what that gives."""
+
+    def moved() -> tuple[int, float]:
+        """Right after the job's progress was written, so that both ends are as fresh."""
+        before = service.job(job)["progress"]["steps_done"]
+        wait_until(lambda: service.job(job)["progress"]["steps_done"] != before, 60)
+        return service.job(job)["progress"]["steps_done"], time.perf_counter()
+
+    steps, began = moved()
+    seconds = until()
+    further, ended = moved()
+    return (further - steps) / (ended - began), seconds
+
+
+def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 1000, rounds: int = 3) -> None:
+    same = {"model": model, "steps": steps, "guidance_scale": 1, "sampler": "ddpm"}
+    alone, beside, full, shared = (list[float]() for _ in range(4))
+    with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
+
+        def small() -> float:
+            began = time.perf_counter()
+            service.finished(service.generate(**same))
+            return time.perf_counter() - began
+
+        def pause() -> float:
+            time.sleep(ALONE_SECONDS)
+            return ALONE_SECONDS
+
+        for turn in range(rounds + 1):
+            if turn:  # the first job waits for the compilation
+                alone.append(small())
+            else:
+                small()
+            large = service.generate(**same, count=COUNT)
+            of_large, _ = rate(service, large, pause)
+            of_both, seconds = rate(service, large, small)
+            if turn:
+                full.append(of_large)
+                shared.append(of_both)
+                beside.append(seconds)
+            service.http.delete(large["urls"]["job"]).raise_for_status()
+    ratios = [a / b for a, b in zip(beside, alone, strict=True)], [a / b for a, b in zip(shared, full, strict=True)]
+    found = [
+        ["one picture, seconds", spread(alone), spread(beside), f"**{spread(ratios[0], 2)}**"],
+        [f"{COUNT} pictures, row-steps a second", spread(full, 0), spread(shared, 0), f"**{spread(ratios[1], 2)}**"],
+    ]
+    text = (
+        f"`{model}`, {steps} steps of DDPM without guidance; medians (least to most) of {rounds} rounds. "
+        f"{machine(torch.device('cpu'))}.\n\n{table(['job', 'alone', 'beside the other', 'beside / alone'], found)}"
+    )
+    write_section(PERFORMANCE, "sharing", text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
