@@ -28,9 +28,11 @@ class ServiceCollector(Collector):
         left = sum(record.row_steps_left for record in active)
         yield GaugeMetricFamily("noisemill_row_steps_left", "Network evaluations of one image still to do.", left)
         yield GaugeMetricFamily("noisemill_workers", "Live workers.", models.live_workers(self._redis))
-        speed = GaugeMetricFamily("noisemill_row_steps_per_second", "Speed, as last measured.", labels=["model"])
-        for model, value in models.speeds(self._redis).items():
-            speed.add_metric([model], value)
+        speed = GaugeMetricFamily(
+            "noisemill_row_steps_per_second", "Speed in full batches, as last measured.", labels=["model"]
+        )
+        for model, pace in models.paces(self._redis).items():
+            speed.add_metric([model], pace.batch / pace.of(pace.batch))
         yield speed
         totals = {name.decode(): float(value) for name, value in self._redis.hgetall(keys.TOTALS).items()}
         ended = CounterMetricFamily("noisemill_jobs_ended", "Jobs ended.", labels=["status"])

@@ -15,15 +15,26 @@ from redis.exceptions import WatchError
 from rq import Queue, Retry
 
 from app.errors import Problem
-from app.forecast import seconds_left
+from app.forecast import Forecast
 from app.pictures import check_start_image
 from app.settings import AppSettings
 from jobs import keys, models
-from jobs.records import Record, Records
+from jobs.records import LATER, Record, Records
 from jobs.resolve import FieldError, choose, resolve
-from jobs.schema import GenerateRequest, JobSpec, Queued, Status
+from jobs.schema import GenerateRequest, JobSpec, Queued
 
 RETRIES = 4  # times that a job is run again after its worker died
+
+# Moves the job that was queued last before those of the class `batch`. One that a worker is just taking is not in the
+# queue any more, so the next ones are tried.
+_OVERTAKE = """
+for _, behind in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'LIMIT', 0, 16)) do
+  if redis.call('LINSERT', KEYS[1], 'BEFORE', behind, ARGV[1]) > 0 then
+    redis.call('LREM', KEYS[1], -1, ARGV[1])
+    return
+  end
+end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +84,25 @@ def _enqueue(
     records: Records,
     settings: AppSettings,
 ) -> Accepted:
-    spec = _spec(request, redis)
-    active = records.active()
-    speeds = models.speeds(redis)
-    waiting = sum(record.status is Status.QUEUED for record in active)
+    record = Record.new(uuid.uuid4().hex, _spec(request, redis))
+    running, ahead = records.running(), records.ahead(record)
+    forecast = Forecast(running, models.paces(redis), models.live_workers(redis))
+    waiting = records.waiting()
     if waiting >= settings.max_queued:
-        backlog = seconds_left(active, speeds) or len(active)
+        backlog = forecast.backlog(ahead) or waiting
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             f"{waiting} jobs are waiting, as many as may: try again after the time in Retry-After",
-            headers={"Retry-After": str(max(1, math.ceil(backlog / len(active))))},
+            headers={"Retry-After": str(max(1, math.ceil(backlog / (len(running) + waiting))))},
         )
-    record = Record.new(uuid.uuid4().hex, spec)
-    queued = Queued(position=waiting, eta_seconds=seconds_left([*active, record], speeds))
+    queued = Queued(position=ahead.jobs, eta_seconds=forecast.seconds(record, ahead))
     keep = int(settings.keep_days * 86400)
     pipeline.multi()
     records.create(record, queued, pipeline)
     if key is not None:
         pipeline.set(key, json.dumps({"fingerprint": fingerprint, "job_id": record.id}), ex=keep)
-    Queue(keys.QUEUE, connection=redis).enqueue_call(
+    queue = Queue(keys.QUEUE, connection=redis)
+    queue.enqueue_call(
         keys.FUNCTION,
         args=(record.id,),
         job_id=record.id,
@@ -99,9 +110,11 @@ def _enqueue(
         result_ttl=keep,
         failure_ttl=keep,
         retry=Retry(max=RETRIES, enqueue_at_front=True),
-        description=f"{spec.count} of {spec.model}",
+        description=f"{record.spec.count} of {record.spec.model}",
         pipeline=pipeline,
     )
+    if record.spec.priority == "interactive":
+        pipeline.eval(_OVERTAKE, 2, queue.key, keys.WAITING, record.id, LATER)
     pipeline.execute()
     return Accepted(record.id, replayed=False)
 

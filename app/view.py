@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from redis import Redis
 
-from app.forecast import seconds_left
+from app.forecast import Forecast
 from jobs import models
 from jobs.records import Record, Records
 from jobs.schema import JobSpec, JobView, Progress, Status, Urls, image_digest
@@ -38,21 +38,16 @@ class Viewer:
         self._redis, self._records, self._store = redis, records, store
 
     @cached_property
-    def _active(self) -> list[Record]:
-        return self._records.active()
-
-    @cached_property
-    def _speeds(self) -> Mapping[str, float]:
-        return models.speeds(self._redis)
+    def _forecast(self) -> Forecast:
+        return Forecast(self._records.running(), models.paces(self._redis), models.live_workers(self._redis))
 
     def view(self, record: Record) -> JobView:
-        queued, ended = record.status is Status.QUEUED, record.status.ended
-        ahead = [] if ended else [other for other in self._active if other.created_at < record.created_at]
+        ahead = self._records.ahead(record) if record.status is Status.QUEUED else None
         return JobView(
             id=record.id,
             status=record.status,
-            position=sum(other.status is Status.QUEUED for other in ahead) if queued else None,
-            eta_seconds=None if ended else seconds_left([*ahead, record], self._speeds),
+            position=None if ahead is None else ahead.jobs,
+            eta_seconds=None if record.status.ended else self._forecast.seconds(record, ahead),
             request=_shown(record.spec),
             progress=Progress(
                 images_done=record.images_done,

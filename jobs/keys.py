@@ -9,9 +9,10 @@ FUNCTION = "worker.batch_worker.generate"  # named, not imported: the app never 
 
 JOBS = "noisemill:jobs"  # zset: job id by time of creation, all of them
 ACTIVE = "noisemill:active"  # zset: likewise, those not yet ended
+WAITING = "noisemill:waiting"  # zset: those that wait, in the order in which they are to begin
 MODELS = "noisemill:models"  # hash: model name -> ModelCard
 FIGURES = "noisemill:figures"  # hash: sha256 -> the picture's file, of every figure that a card names
-SPEEDS = "noisemill:speeds"  # hash: model name -> row-steps a second, as last measured
+PACES = "noisemill:paces"  # hash: model name -> Pace, as last measured
 TOTALS = "noisemill:totals"  # hash: counters since the beginning, for /metrics
 NEWS = "noisemill:news"  # channel: the id of a job whose stream has grown
 WORKERS = "noisemill:worker:*"

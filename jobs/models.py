@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from redis import Redis
 
 from jobs import keys
+from jobs.pace import Pace
 from jobs.schema import ModelCard
 
 
@@ -49,9 +50,9 @@ def live_workers(redis: Redis) -> int:
     return sum(1 for _ in redis.scan_iter(keys.WORKERS, count=1000))
 
 
-def speeds(redis: Redis) -> dict[str, float]:
-    """Row-steps a second by model, where measured."""
-    return {name.decode(): float(speed) for name, speed in redis.hgetall(keys.SPEEDS).items()}
+def paces(redis: Redis) -> dict[str, Pace]:
+    """How fast each model is, where measured."""
+    return {name.decode(): Pace.model_validate_json(text) for name, text in redis.hgetall(keys.PACES).items()}
 
 
 def _forget(redis: Redis, figures: set[str]) -> None:

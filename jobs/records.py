@@ -38,6 +38,7 @@ if status ~= 'queued' and status ~= 'running' then return {0, 0} end
 if status == 'running' then redis.call('HINCRBY', KEYS[1], 'crashes', 1) end
 local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 redis.call('HSET', KEYS[1], 'status', 'running')
+redis.call('ZREM', KEYS[3], ARGV[#ARGV])
 redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
 emit('started', '{"attempt":' .. attempt .. '}')
 return {attempt, tonumber(redis.call('HGET', KEYS[1], 'crashes') or 0)}
@@ -82,6 +83,7 @@ _PUT_BACK = (
     _FENCED
     + """
 redis.call('HSET', KEYS[1], 'status', 'queued')
+redis.call('ZADD', KEYS[2], redis.call('HGET', KEYS[1], 'order') or 0, ARGV[2])
 return 1
 """
 )
@@ -94,6 +96,7 @@ if held[2] ~= 'queued' and held[2] ~= 'running' then return 0 end
 if ARGV[1] ~= '' and (held[2] ~= 'running' or held[1] ~= ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'ended_at', ARGV[4])
 redis.call('ZREM', KEYS[3], ARGV[#ARGV])
+redis.call('ZREM', KEYS[6], ARGV[#ARGV])
 redis.call('DEL', KEYS[5])
 redis.call('HINCRBY', KEYS[4], 'jobs:' .. ARGV[2], 1)
 redis.call('HINCRBY', KEYS[4], 'images', redis.call('HGET', KEYS[1], 'images_done') or 0)
@@ -101,6 +104,23 @@ emit(ARGV[5], ARGV[6])
 return 1
 """
 )
+# What waits before a place in the queue: how many jobs, and each model's work. In Redis, since a queue may be long.
+_AHEAD = """
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
+local work = {}
+for _, id in ipairs(ids) do
+  local held = redis.call('HMGET', JOB .. id, 'model', 'row_steps')
+  if held[1] then work[held[1]] = (work[held[1]] or 0) + tonumber(held[2]) end
+end
+local found = {#ids}
+for model, row_steps in pairs(work) do
+  found[#found + 1] = model
+  found[#found + 1] = string.format('%.0f', row_steps)
+end
+return found
+""".replace("JOB", repr(keys.job("")))
+
+LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +162,19 @@ class Record:
         total = self.spec.count * self.spec.steps
         return self.spec.row_steps * (1 - self.steps_done / total)
 
+    @property
+    def order(self) -> float:
+        """Its place among those that wait: by class, then by age."""
+        return self.created_at + (LATER if self.spec.priority == "batch" else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What waits before a job."""
+
+    jobs: int
+    row_steps: dict[str, float]  # by model
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -164,11 +197,16 @@ class Records:
         self._save = redis.register_script(_SAVE)
         self._put_back = redis.register_script(_PUT_BACK)
         self._end = redis.register_script(_END)
+        self._ahead = redis.register_script(_AHEAD)
 
     def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
-        fields = {"spec": record.spec.model_dump_json(), "status": record.status.value}
-        pipeline.hset(keys.job(record.id), mapping={**fields, "created_at": record.created_at})
+        spec = record.spec
+        fields = {"spec": spec.model_dump_json(), "status": record.status.value, "created_at": record.created_at}
+        # What others need to know of it while it waits, so that nobody reads a long queue's specs.
+        fields |= {"order": record.order, "model": spec.model, "row_steps": spec.row_steps}
+        pipeline.hset(keys.job(record.id), mapping=fields)
+        pipeline.zadd(keys.WAITING, {record.id: record.order})
         pipeline.zadd(keys.JOBS, {record.id: record.created_at})
         pipeline.zadd(keys.ACTIVE, {record.id: record.created_at})
         pipeline.xadd(keys.events(record.id), {"type": EventType.QUEUED.value, "data": queued.model_dump_json()})
@@ -186,6 +224,21 @@ class Records:
         """Every job not yet ended, oldest first."""
         ids = [job_id.decode() for job_id in self._redis.zrange(keys.ACTIVE, 0, -1)]
         return [record for record in self.get_many(ids) if record is not None and not record.status.ended]
+
+    def running(self) -> list[Record]:
+        """Every job that has begun and not ended."""
+        ids = [job_id.decode() for job_id in self._redis.zdiff([keys.ACTIVE, keys.WAITING])]
+        return [record for record in self.get_many(ids) if record is not None and record.status is Status.RUNNING]
+
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return int(self._redis.zcard(keys.WAITING))
+
+    def ahead(self, record: Record) -> Ahead:
+        """What waits before this one, which waits too or is about to."""
+        jobs, *work = self._ahead(keys=[keys.WAITING], args=[repr(record.order)])
+        models, row_steps = work[::2], work[1::2]
+        return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
         """Newest first, and the cursor of the next page. A cursor is the last job's `created_at:id`."""
@@ -205,7 +258,8 @@ class Records:
 
     def begin(self, job_id: str) -> Attempt | None:
         """Takes the job; None where it has ended or is not there."""
-        number, crashes = self._begin(keys=[keys.job(job_id), keys.events(job_id)], args=[time.time(), job_id])
+        job = [keys.job(job_id), keys.events(job_id), keys.WAITING]
+        number, crashes = self._begin(keys=job, args=[time.time(), job_id])
         return Attempt(job_id, number, crashes) if number else None
 
     def frame(self, attempt: Attempt, frame: Frame) -> bool:
@@ -233,7 +287,8 @@ class Records:
 
     def put_back(self, attempt: Attempt) -> bool:
         """The worker stops: the job waits again, and no crash is counted."""
-        return bool(self._put_back(keys=[keys.job(attempt.job_id)], args=[attempt.number]))
+        job = [keys.job(attempt.job_id), keys.WAITING]
+        return bool(self._put_back(keys=job, args=[attempt.number, attempt.job_id]))
 
     def finish(self, attempt: Attempt, done: Done) -> bool:
         return self._ended(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
@@ -257,7 +312,7 @@ class Records:
         return self._ended(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
 
     def _ended(self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract) -> bool:
-        job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id)]
+        job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
 

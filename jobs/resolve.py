@@ -61,6 +61,7 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
         null_class=card.null_class,
         guidance_scale=float(guidance),
         frames=min(request.frames, steps),
+        priority=request.priority,
     )
 
 

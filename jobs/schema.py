@@ -20,6 +20,7 @@ FRAME_BYTES = 256 * 1024  # of one frame event
 Label = StrictInt | StrictStr
 Spacing = Literal["trailing", "leading", "linspace"]
 Thresholding = Literal["static", "dynamic", "none"]
+Priority = Literal["interactive", "batch"]
 CYCLE = "cycle"  # as a label: the classes in turn
 TAKES_ETA = "ddim"  # the one sampler that does
 
@@ -87,6 +88,7 @@ class GenerateRequest(Contract):
         None, description="With image: the share of the schedule by which it is noised, 0.6 by default."
     )
     frames: StrictInt = Field(20, ge=0, le=MAX_FRAMES, description="How many steps of the process to show.")
+    priority: Priority = Field("interactive", description="`batch` gives way to whoever waits for their pictures.")
 
 
 class JobSpec(Contract):
@@ -108,6 +110,7 @@ class JobSpec(Contract):
     null_class: int | None
     guidance_scale: float
     frames: int
+    priority: Priority = "interactive"
 
     def recipe(self, position: int) -> dict[str, Any]:
         """What reproduces the image at `position` of this job; nothing else enters its PNG."""
@@ -163,6 +166,7 @@ class ModelCard(Contract):
     steps: int
     thresholding: Thresholding
     build: str  # what computes here; the same build gives the same bytes
+    deterministic: bool = Field(True, description="Whether a picture is the same bytes in whatever batch it is made.")
     data: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, Any]

@@ -43,7 +43,7 @@ WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
 CRASHES_BEFORE_ALONE = 2
 PROGRESS_SECONDS = 0.5
 IDLE_SECONDS = 0.001
-SPEED_SECONDS = 10.0  # over about how long a speed is averaged
+DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
 WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
@@ -79,7 +79,7 @@ class Held:
 class BatchWorker(SimpleWorker):
     """Runs every job of one queue through a shared batch."""
 
-    def __init__(self, connection: Redis, catalog: Catalog, *, name: str, slots: int) -> None:
+    def __init__(self, connection: Redis, catalog: Catalog, *, name: str) -> None:
         super().__init__(
             [Queue(keys.QUEUE, connection=connection)],
             name=name,
@@ -87,7 +87,7 @@ class BatchWorker(SimpleWorker):
             maintenance_interval=MAINTENANCE_SECONDS,
             worker_ttl=WORKER_TTL_SECONDS,
         )
-        self._catalog, self._slots = catalog, slots
+        self._catalog = catalog
         self._records, self._store = Records(connection), RedisStore(connection)
         self._publisher = Publisher(self._records)
         self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
@@ -97,7 +97,8 @@ class BatchWorker(SimpleWorker):
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._looked = 0.0
         self._saved = 0.0
-        self._work: dict[str, tuple[float, float]] = {}  # by model: row-steps of late, and the seconds that they took
+        self._taken: dict[str, tuple[float, float]] = {}  # by model: seconds of late, and those that were expected
+        self._stepped: float | None = None  # when the last step ended, unless nothing was to be done since
 
     # RQ calls these
 
@@ -142,9 +143,8 @@ class BatchWorker(SimpleWorker):
             self.heartbeat(EXECUTION_TTL_SECONDS + 60, pipeline=pipeline)
             for each in held:
                 each.execution.heartbeat(each.job.started_job_registry, EXECUTION_TTL_SECONDS, pipeline=pipeline)
-            if self._work:
-                speeds = {model: row_steps / seconds for model, (row_steps, seconds) in dict(self._work).items()}
-                pipeline.hset(keys.SPEEDS, mapping=speeds)
+            if paces := self._paces():
+                pipeline.hset(keys.PACES, mapping=paces)
             pipeline.execute()
 
     # Jobs in
@@ -208,7 +208,7 @@ class BatchWorker(SimpleWorker):
             return
         if spec.digest not in self._engines:
             self._spent[spec.digest] = min((self._spent[digest] for digest in self._engines), default=0.0)
-            self._engines[spec.digest] = Engine(model.network, model.shape, self._slots)
+            self._engines[spec.digest] = Engine(model.network, model.shape, model.network.slots)
         held.engine = self._engines[spec.digest]
         held.shown = shown_rows(spec.steps, spec.frames)
         held.images_done = len(done)
@@ -232,21 +232,22 @@ class BatchWorker(SimpleWorker):
         busy = {digest: engine for digest, engine in self._engines.items() if not engine.idle}
         if not busy:
             time.sleep(IDLE_SECONDS)  # all that is left is being written
+            self._stepped = None
             return
         self._engines = busy
         digest = min(busy, key=self._spent.__getitem__)
         engine = busy[digest]
+        began = self._stepped or time.perf_counter()  # what happens between two steps costs time too
         try:
-            began = time.perf_counter()
             steps = engine.step()
-            seconds = time.perf_counter() - began
-            self._spent[digest] += seconds
-            self._measure(steps, seconds)
         except Exception:
             self._after_error(engine, traceback.format_exc())
             return
         for step in steps:
             self._hand_over(step)
+        self._stepped = time.perf_counter()
+        self._spent[digest] += self._stepped - began
+        self._compare(engine, steps, self._stepped - began)
 
     def _hand_over(self, step: Step) -> None:
         held = self._held[step.task.key]
@@ -279,14 +280,24 @@ class BatchWorker(SimpleWorker):
                 if sum(part.nbytes for part in parts) <= MAX_STATE_BYTES:
                     self._publisher.state(held.attempt, held.engine.network.build, parts)
 
-    def _measure(self, steps: list[Step], seconds: float) -> None:
-        """Keeps each model's speed in row-steps a second, which estimates are made from."""
+    def _compare(self, engine: Engine, steps: list[Step], seconds: float) -> None:
+        """Keeps how long steps take beside how long they were expected to."""
         if steps:
+            recent = math.exp(-seconds / DRIFT_SECONDS)
+            expected = engine.network.pace.of(sum(step.evaluations for step in steps))
             model = self._held[steps[0].task.key].record.spec.model
-            recent = math.exp(-seconds / SPEED_SECONDS)
-            before, took = self._work.get(model, (0.0, 0.0))
-            row_steps = sum(step.evaluations for step in steps)
-            self._work[model] = before * recent + row_steps, took * recent + seconds
+            took, should = self._taken.get(model, (0.0, 0.0))
+            self._taken[model] = took * recent + seconds, should * recent + expected
+
+    def _paces(self) -> dict[str, str]:
+        """Of every model that has been measured, as JSON."""
+        found = {}
+        for card in self._catalog.cards:
+            model = self._catalog.get(card.name)
+            if model is not None and model.network.is_warm:
+                took, should = self._taken.get(card.name, (1.0, 1.0))
+                found[card.name] = model.network.pace.model_copy(update={"drift": took / should}).model_dump_json()
+        return found
 
     def _after_error(self, engine: Engine, text: str) -> None:
         """A step failed: the job that was alone in it fails; several run again, each alone, to find which it was."""

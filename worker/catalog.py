@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -41,8 +42,11 @@ class Model:
 class Catalog:
     """Reads `folder` again at every `scan`. Safe to scan in one thread and ask in another."""
 
-    def __init__(self, folder: Path, *, device: torch.device, max_rows: int, max_count: int) -> None:
-        self._folder, self._device, self._max_rows, self._max_count = folder, device, max_rows, max_count
+    def __init__(
+        self, folder: Path, *, device: torch.device, slots: int, max_count: int, deterministic: bool = True
+    ) -> None:
+        self._folder = folder
+        self._load = partial(load_model, device=device, slots=slots, max_count=max_count, deterministic=deterministic)
         self._models: dict[str, Model] = {}
         self._seen: dict[str, tuple[int, ...]] = {}  # folder name -> what its files looked like when last read
         self._lock = threading.Lock()
@@ -77,7 +81,7 @@ class Catalog:
 
     def _read(self, name: str, path: Path) -> None:
         try:
-            model = load_model(path, self._device, max_rows=self._max_rows, max_count=self._max_count)
+            model = self._load(path)
         except CheckpointError as error:
             log.error("model refused", model=name, reason=str(error))
             return
@@ -89,17 +93,17 @@ class Catalog:
         log.info("model served", model=name, digest=model.card.digest[:12], build=model.card.build)
 
 
-def load_model(path: Path, device: torch.device, *, max_rows: int, max_count: int) -> Model:
-    """One checkpoint, ready to be sampled from. Raises CheckpointError."""
+def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, deterministic: bool = True) -> Model:
+    """One checkpoint, ready to be sampled from, at most `slots` images in a batch. Raises CheckpointError."""
     loaded = checkpoint.load(path)
-    network = Network(loaded, device, max_rows)
+    network = Network(loaded, device, slots, deterministic=deterministic)
     figures = _figures(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}
-    card = _card(path.name, loaded, network.build, max_count, digests)
+    card = _card(path.name, loaded, network, max_count, digests)
     return Model(card, loaded, network, {digests[name]: data for name, data in figures.items()})
 
 
-def _card(name: str, loaded: Checkpoint, build: str, max_count: int, figures: dict[str, str]) -> ModelCard:
+def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figures: dict[str, str]) -> ModelCard:
     """The contract's card of a loaded checkpoint."""
     return ModelCard(
         name=name,
@@ -116,7 +120,8 @@ def _card(name: str, loaded: Checkpoint, build: str, max_count: int, figures: di
         sampler=loaded.card.sampler,
         steps=loaded.card.steps or loaded.schedule.num_train_timesteps,
         thresholding=loaded.card.thresholding,
-        build=build,
+        build=network.build,
+        deterministic=network.deterministic,
         data=loaded.card.data,
         training=loaded.card.training,
         metrics=loaded.card.metrics,

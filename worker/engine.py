@@ -19,18 +19,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jobs.schema import JobSpec
+from jobs.pace import RESERVE, weight
+from jobs.schema import JobSpec, Priority
 from model import images, noise, samplers
 from model.samplers import Table
 from model.schedule import Schedule
 from worker.network import Network
 from worker.parts import Part
 
-# Rows kept back for tasks that hold none, so that one image asked for now does not wait for a thousand asked earlier.
-RESERVE = 0.25  # of the slots
-# A task that fills the batch is given this much more time than one of a single image. At equal shares it would keep
-# half of its rate, less what small batches cost.
-BULK_BONUS = 1 / 3
 FOR_NOTHING = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
 
 
@@ -46,6 +42,7 @@ class Task:
     guidance: list[float]  # one an image
     schedule: Schedule
     waiting: deque[Part]  # what has not entered the batch
+    priority: Priority
     start_image: Tensor | None = None  # (C, H, W), which noise is added to
     rows: int = 0  # images in the batch now
     time: float = 0.0  # that it has been given, in seconds over its weight
@@ -74,6 +71,7 @@ class Task:
             guidance=[spec.guidance(position) for position in range(spec.count)],
             schedule=schedule,
             waiting=deque([Part(0, spec.count)] if parts is None else parts),
+            priority=spec.priority,
             start_image=None if spec.image is None else images.read(base64.b64decode(spec.image), channels),
         )
 
@@ -88,7 +86,7 @@ class Wave:
     x0: Tensor  # (n, C, H, W), of the row before
     indices: Tensor  # (n,) int64, under the task's seed
     labels: Tensor | None  # (n,) int64
-    guidance: Tensor  # (n,) float32
+    guidance: Tensor  # (n,) float32, on the CPU
     evaluations: int  # of the network, a step: guided images take two
     row: int = 0
 
@@ -178,22 +176,24 @@ class Engine:
     def _turn(self) -> list[Wave]:
         """The waves that move now: those whose turn it is, charged with the time that they take, and free riders."""
         waiting = sorted(self._waves, key=lambda wave: wave.task.time)
-        until = waiting[0].task.time + self.network.seconds(1)
+        pace = self.network.pace
+        until = waiting[0].task.time + pace.of(1)
         moving = [wave for wave in waiting if wave.task.time <= until]
         rows = sum(wave.evaluations for wave in moving)
-        seconds = self.network.seconds(rows)
+        seconds = pace.of(rows)
         for wave in moving:
-            weight = 1 + BULK_BONUS * min(1.0, wave.task.rows / self.slots)
-            wave.task.time += seconds * wave.evaluations / rows / weight
+            task = wave.task
+            task.time += seconds * wave.evaluations / rows / weight(task.priority, task.rows, self.slots)
         for wave in waiting[len(moving) :]:
-            if self.network.seconds(rows + wave.evaluations) <= (1 + FOR_NOTHING) * seconds:
+            if pace.of(rows + wave.evaluations) <= (1 + FOR_NOTHING) * seconds:
                 moving.append(wave)
                 rows += wave.evaluations
         return moving
 
     def _admit(self) -> None:
-        """Shares the free rows: first among tasks that hold none, which may use the reserve, then in order of age."""
-        waiting = sorted(self._tasks, key=lambda task: task.rows > 0)
+        """Shares the free rows: first among tasks that hold none, which may use the reserve, then in order of age;
+        interactive ones come first."""
+        waiting = sorted(self._tasks, key=lambda task: (task.rows > 0, task.priority == "batch"))
         for i, task in enumerate(waiting):
             room = self.slots - self.rows
             if task.rows == 0:
@@ -220,7 +220,7 @@ class Engine:
         labels = None if task.labels is None else torch.tensor(task.labels[first:stop], device=device)
         scales = task.guidance[first:stop]
         evaluations = sum(1 if scale == 1 else 2 for scale in scales)
-        guidance = torch.tensor(scales, device=device)
+        guidance = torch.tensor(scales)
         self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, evaluations, part.row))
         if task.rows == 0:  # no credit for the time in which it was not here, nor for that before
             task.time = max(task.time, min((wave.task.time for wave in self._waves[:-1]), default=0.0))
@@ -262,4 +262,4 @@ class Engine:
         """One value a wave, repeated for each of its rows, on the network's device in one copy."""
         values = torch.stack([of(wave) for wave in waves])
         sizes = torch.tensor([len(wave) for wave in waves])
-        return values.repeat_interleave(sizes, dim=0).to(self.network.device)
+        return values.repeat_interleave(sizes, dim=0).to(self.network.device, non_blocking=True)

@@ -15,7 +15,6 @@ from jobs.records import Records
 from model.hardware import default_device
 from worker.batch_worker import HEARTBEAT_SECONDS, BatchWorker
 from worker.catalog import Catalog
-from worker.engine import RESERVE
 from worker.heartbeat import Heartbeat
 from worker.janitor import Janitor
 from worker.settings import WorkerSettings
@@ -35,10 +34,11 @@ def run(settings: WorkerSettings) -> None:
     catalog = Catalog(
         settings.models,
         device=device,
-        max_rows=int(settings.slots * (1 + RESERVE)),
+        slots=settings.slots,
         max_count=settings.max_count,
+        deterministic=settings.deterministic,
     )
-    worker = BatchWorker(redis, catalog, name=name, slots=settings.slots)
+    worker = BatchWorker(redis, catalog, name=name)
     janitor = Janitor(redis, Records(redis), keep_seconds=settings.keep_days * 86400, max_bytes=settings.max_bytes)
 
     def publish() -> None:

@@ -6,41 +6,43 @@ left silently for another one.
 
 from __future__ import annotations
 
-import math
+import os
 import platform
 import time
 
-import numpy
 import structlog
 import torch
 from torch import Tensor
 
+from jobs.pace import Pace
 from model.checkpoint import Checkpoint
 from model.hardware import can_compile, has_bf16
 from model.samplers import guide
+from worker import pacing
 
 log = structlog.get_logger()
 
 # A batch of one is compiled as a special case and float32 on a CPU changes kernels below six rows: either would
-# let the number of neighbours into the picture. On CUDA every size may choose other kernels, so there is one size.
+# let the number of neighbours into the picture.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
-MEASURED_ROWS = 1, 4, 16, 64
-MEASUREMENTS = 3
-LONG_SECONDS = 0.3
 MOST_MODELS = 256  # that one process may compile
 
 
 class Network:
     """A checkpoint's U-Net, ready to be asked about a batch of rows at different timesteps.
 
-    max_rows  the most rows it is asked about at once
+    most           rows in a batch; how many are best is measured
+    deterministic  a row is the same bits in whatever batch. On CUDA every size may choose other kernels, so that there
+                   is one size then; on a CPU it holds at every size from the smallest
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, max_rows: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, most: int, *, deterministic: bool = True) -> None:
         self.device = device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        self._max_rows = max_rows
+        self.deterministic = deterministic or device.type != "cuda"
+        self._most = most
+        self._smallest = SMALLEST_BF16_BATCH if self.dtype == torch.bfloat16 else SMALLEST_FLOAT32_BATCH
         self._null_class = checkpoint.null_class
         self._unet = checkpoint.unet.to(device, self.dtype).to(memory_format=torch.channels_last)
         self._compiles = can_compile()
@@ -49,8 +51,10 @@ class Network:
             # to the next, and after eight of them run eagerly without a word: other bytes, by order of arrival.
             torch._dynamo.config.recompile_limit = MOST_MODELS
             torch._dynamo.config.fail_on_recompile_limit_hit = True
-        self._run = torch.compile(self._unet, dynamic=False) if self._compiles else self._unet
-        self._seconds: dict[int, float] = {}  # by number of rows, rising
+        # On CUDA this mode records a graph for each size, since launching kernels one by one takes longer than they do.
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        self._run = torch.compile(self._unet, dynamic=False, mode=mode) if self._compiles else self._unet
+        self._pace: Pace | None = None
 
     @property
     def build(self) -> str:
@@ -59,50 +63,48 @@ class Network:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
         return f"torch {torch.__version__} {self.device.type} {name} {str(self.dtype).removeprefix('torch.')} {how}"
 
+    @property
+    def pace(self) -> Pace:
+        """How fast it is, and its best batch."""
+        self.warm()
+        assert self._pace is not None
+        return self._pace
+
+    @property
+    def slots(self) -> int:
+        """Images in its best batch."""
+        return min(self._most, self.pace.batch)
+
+    @property
+    def is_warm(self) -> bool:
+        return self._pace is not None
+
     @torch.no_grad()
     def warm(self) -> None:
         """Makes ready: compiles, where that is still to be done (seconds from the cache on disk, else up to a minute),
-        and measures how long a forward takes."""
-        if self._seconds:
+        and measures how long a batch takes, where that is not known."""
+        if self._pace is not None:
             return
         if self._compiles:
             config = self._unet.config
             log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
-            inputs = self._blank(max(self._size(1), SMALLEST_FLOAT32_BATCH))
-            if self.device.type == "cpu":
-                for tensor in inputs:
-                    torch._dynamo.mark_dynamic(tensor, 0)
+            inputs = self._blank(SMALLEST_FLOAT32_BATCH)
+            for tensor in inputs:
+                torch._dynamo.mark_dynamic(tensor, 0)
             self._run(*inputs)
-        for size in (self._size(rows) for rows in (*MEASURED_ROWS, self._max_rows)):
-            if size not in self._seconds:
-                self._seconds[size] = self._measure(size)
-            if self._seconds[size] > LONG_SECONDS:  # more rows take longer in proportion
-                break
+        known_by = f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
+        pace = pacing.remembered(known_by, lambda: pacing.measured(self._time, self._smallest, self._most))
+        if self.device.type == "cuda" and self.deterministic:
+            pace = Pace(rows=pace.rows[-1:], seconds=pace.seconds[-1:])
+        self._pace = pace
 
-    def seconds(self, rows: int) -> float:
-        """About how long a forward of so many rows takes, from what was measured when this was made ready."""
-        self.warm()
-        whole, rest = divmod(rows, self._max_rows)
-        return whole * self._seconds_of(self._max_rows) + (self._seconds_of(rest) if rest else 0.0)
-
-    def _seconds_of(self, rows: int) -> float:
-        size, sizes, seconds = self._size(rows), list(self._seconds), list(self._seconds.values())
-        if size > sizes[-1]:
-            return seconds[-1] * size / sizes[-1]
-        return float(numpy.interp(size, sizes, seconds))
-
-    def _measure(self, rows: int) -> float:
-        """The fastest of a few: what else the machine does is not ours to count."""
-        inputs, fastest = self._blank(rows), math.inf
-        for _ in range(MEASUREMENTS):
-            clock = time.perf_counter()
-            self._run(*inputs)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            fastest = min(fastest, time.perf_counter() - clock)
-            if fastest > LONG_SECONDS:
-                break
-        return fastest
+    def _time(self, rows: int) -> float:
+        inputs = self._blank(rows)
+        clock = time.perf_counter()
+        self._run(*inputs)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - clock
 
     def _blank(self, rows: int) -> list[Tensor]:
         """Inputs of the right shapes."""
@@ -118,49 +120,43 @@ class Network:
         x         (B, C, H, W) float32
         t         (B,) int64
         labels    (B,) int64, or None for a network without classes
-        guidance  (B,) float32; rows other than 1 are asked about twice
+        guidance  (B,) float32, on the CPU, where nothing waits for it; rows other than 1 are asked about twice
         """
-        self.warm()
-        guided = (guidance != 1).nonzero().squeeze(1) if labels is not None else torch.empty(0, dtype=torch.int64)
+        guided = (guidance != 1).nonzero().squeeze(1)
         if labels is None or not len(guided):
             return self._forward(x, t, labels)
+        scale = guidance[guided].to(self.device, non_blocking=True)[:, None, None, None]
+        guided = guided.to(self.device, non_blocking=True)
         null = torch.full_like(labels[guided], self._null_class or 0)
         output = self._forward(torch.cat([x, x[guided]]), torch.cat([t, t[guided]]), torch.cat([labels, null]))
         output, unconditional = output[: len(x)], output[len(x) :]
-        scale = guidance[guided, None, None, None]
         output[guided] = guide(output[guided], unconditional, scale)
         return output
 
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         """The same without guidance, from and to the CPU."""
-        self.warm()
         moved = None if labels is None else labels.to(self.device)
         return self._forward(x.to(self.device), t.to(self.device), moved).cpu()
 
     def _forward(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        return torch.cat(
-            [
-                self._padded(x[i : i + self._max_rows], t[i : i + self._max_rows], _slice(labels, i, self._max_rows))
-                for i in range(0, len(x), self._max_rows)
-            ]
-        )
+        batches = [x.split(self.pace.batch), t.split(self.pace.batch)]
+        if labels is not None:
+            batches.append(labels.split(self.pace.batch))
+        return torch.cat([self._batch(*each) for each in zip(*batches, strict=True)])
 
-    def _padded(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        missing = self._size(len(x)) - len(x)
+    def _batch(self, *inputs: Tensor) -> Tensor:
+        """One batch, padded with its first row, in float32."""
+        rows = len(inputs[0])
+        missing = self._size(rows) - rows
         if missing:
-            x = torch.cat([x, x[:1].expand(missing, -1, -1, -1)])
-            t = torch.cat([t, t[:1].expand(missing)])
-            labels = None if labels is None else torch.cat([labels, labels[:1].expand(missing)])
-        arguments = (x, t) if labels is None else (x, t, labels)
-        return self._run(*arguments)[: len(x) - missing].float()
+            inputs = tuple(torch.cat([each, each[:1].expand(missing, *each.shape[1:])]) for each in inputs)
+        if self.device.type == "cuda" and self._compiles:
+            torch.compiler.cudagraph_mark_step_begin()
+        return self._run(*inputs)[:rows].to(torch.float32, copy=True)  # a recorded graph writes over its output
 
     def _size(self, rows: int) -> int:
         """How many rows the network is given, so that how many are asked for cannot be seen in any of them."""
         if self.device.type == "cuda":
-            return self._max_rows
-        return max(rows, SMALLEST_BF16_BATCH if self.dtype == torch.bfloat16 else SMALLEST_FLOAT32_BATCH)
-
-
-def _slice(labels: Tensor | None, start: int, count: int) -> Tensor | None:
-    return None if labels is None else labels[start : start + count]
+            return next(size for size in self.pace.rows if size >= rows)
+        return max(rows, self._smallest)

@@ -17,24 +17,22 @@ from model.evaluate import Reference
 from model.images import from_uint8, to_uint8
 from model.likelihood import bits_per_dimension
 from worker.catalog import Model, load_model
-from worker.engine import RESERVE, Engine, Task
+from worker.engine import Engine, Task
 
-SLOTS = 64
+SLOTS = 1024
 MAX_COUNT = 1_000_000
 FIGURE_IMAGES = 100
 FEW_IMAGES = 8  # of a figure that shows each of them many times
 
 
 def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
-    """The checkpoint in the folder `path`. Raises CheckpointError."""
-    return load_model(path, device, max_rows=int(slots * (1 + RESERVE)), max_count=MAX_COUNT)
+    """The checkpoint in the folder `path`, at most `slots` images in a batch. Raises CheckpointError."""
+    return load_model(path, device, slots=slots, max_count=MAX_COUNT)
 
 
-def sample(
-    model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None, slots: int = SLOTS
-) -> Tensor:
+def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None) -> Tensor:
     """A spec's images, uint8 (N, C, H, W). `advance` is told how many of them each step has moved."""
-    engine = Engine(model.network, model.shape, slots)
+    engine = Engine(model.network, model.shape, model.network.slots)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
     while not engine.idle:
@@ -95,7 +93,7 @@ def draw(
     x0 = from_uint8(real.images[_in_turn(real, FIGURE_IMAGES)])
     indices = torch.arange(FIGURE_IMAGES, device=network.device)
     labels = indices % len(card.classes) if card.classes else None
-    guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale, device=network.device)
+    guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale)
     table = samplers.table(card.sampler, schedule, steps or card.steps, thresholding=card.thresholding)
     rows = samplers.trajectory(
         lambda x, t, labels: network(x, t, labels, guidance), table, model.shape, seed=0, indices=indices, labels=labels

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import structlog
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -52,15 +53,15 @@ class Publisher:
         """Shows a wave, as far as it lies within the job's first images."""
         count = min(len(step.x0), SHOWN_IMAGES - step.first)
         if count > 0:
-            pixels = images.to_uint8(step.x0[:count]).cpu()
-            self._put(attempt, lambda: self._records.frame(attempt, _frame(attempt, step, pixels)))
+            pixels = _leaving(images.to_uint8(step.x0[:count]))
+            self._put(attempt, lambda: self._records.frame(attempt, _frame(attempt, step, pixels())))
 
     def images(self, attempt: Attempt, spec: JobSpec, step: Step) -> None:
         """Stores a finished wave."""
-        pixels = images.to_uint8(step.x0).cpu()
+        pixels = _leaving(images.to_uint8(step.x0))
 
         def store() -> bool:
-            encoded = (images.png(image, spec.recipe(step.first + i)) for i, image in enumerate(pixels))
+            encoded = (images.png(image, spec.recipe(step.first + i)) for i, image in enumerate(pixels()))
             return self._records.store(attempt, dict(enumerate(encoded, start=step.first)))
 
         self._put(attempt, store)
@@ -101,6 +102,21 @@ class Publisher:
                 self._error = error
             finally:
                 self._waiting.task_done()
+
+
+def _leaving(tensor: Tensor) -> Callable[[], Tensor]:
+    """Starts a copy to the CPU, so that the engine goes on at once; whoever asks for it waits until it is there."""
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return host
+
+    return wait
 
 
 def _frame(attempt: Attempt, step: Step, pixels: Tensor) -> Frame:

@@ -13,7 +13,8 @@ class WorkerSettings(BaseSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where jobs come from and results go.")
     models: Path = Field(Path("checkpoints"), description="Folder of checkpoints to serve, one a subfolder.")
-    slots: int = Field(64, ge=1, le=4096, description="Images in one batch.")
+    slots: int = Field(1024, ge=1, le=4096, description="Most images in a batch; how many are best is measured.")
+    deterministic: bool = Field(True, description="On CUDA: the same bytes in whatever batch, at the cost of speed.")
     device: str | None = Field(None, description="cpu, cuda or cuda:N; CUDA by default where there is a GPU.")
     max_count: int = Field(4096, ge=1, le=100_000, description="Images that one request may ask for.")
     keep_days: float = Field(7, gt=0, description="How long jobs and results stay.")

@@ -20,6 +20,7 @@ from rq.job import Job, JobStatus
 
 from app.pictures import START_FORMATS
 from jobs import keys, models
+from jobs.pace import Pace
 from jobs.records import Records
 from jobs.schema import Done
 from tests.app.web import assert_problem, generate, serving, wait_until
@@ -57,6 +58,7 @@ def test_an_empty_object_is_answered_with_everything_filled_in(http: httpx.Clien
         "null_class": 4,
         "guidance_scale": 1.5,
         "frames": 20,
+        "priority": "interactive",
     }
     assert view["progress"] == {"images_done": 0, "images": 1, "steps_done": 0, "steps": 1000}
     assert view["urls"] | {"images": []} == {
@@ -101,11 +103,32 @@ def test_jobs_wait_in_the_order_in_which_they_came(http: httpx.Client, redis: Re
     assert Queue(keys.QUEUE, connection=redis).job_ids == [view["id"] for view in views]
 
 
-def test_the_estimate_is_the_work_before_and_of_the_job_over_the_speed(http: httpx.Client, redis: Redis) -> None:
-    redis.hset(keys.SPEEDS, "tiny", 100.0)
+ROW_BY_ROW = Pace(rows=[1, 100], seconds=[0.01, 1.0]).model_dump_json()  # a hundred row-steps a second
+
+
+def test_the_estimate_is_the_work_before_and_of_the_job_at_the_models_pace(http: httpx.Client, redis: Redis) -> None:
+    redis.hset(keys.PACES, "tiny", ROW_BY_ROW)
     assert generate(http, count=2, steps=50, label=0, guidance_scale=1)["eta_seconds"] == pytest.approx(1.0)
     guided = generate(http, count=1, steps=50, label=0, guidance_scale=2)
     assert guided["eta_seconds"] == pytest.approx(2.0), "guidance takes two evaluations a step"
+
+
+def test_whoever_waits_comes_before_the_class_batch_and_after_their_own(http: httpx.Client, redis: Redis) -> None:
+    asked = ["batch", "interactive", "batch", "interactive", "interactive"]
+    ids = [generate(http, priority=priority)["id"] for priority in asked]
+    order = [ids[1], ids[3], ids[4], ids[0], ids[2]]
+    assert Queue(keys.QUEUE, connection=redis).job_ids == order
+    positions = {job: http.get(f"/jobs/{job}").json()["position"] for job in ids}
+    assert sorted(ids, key=positions.__getitem__) == order
+    assert sorted(positions.values()) == [0, 1, 2, 3, 4]
+
+
+def test_a_job_that_was_just_taken_holds_nobody_up(http: httpx.Client, redis: Redis) -> None:
+    """It is in the queue no more, though its record still says that it waits."""
+    ids = [generate(http, priority="batch")["id"] for _ in range(3)]
+    Queue(keys.QUEUE, connection=redis).remove(ids[0])
+    hurried = generate(http)["id"]
+    assert Queue(keys.QUEUE, connection=redis).job_ids == [hurried, ids[1], ids[2]]
 
 
 # Refused
@@ -204,7 +227,7 @@ def test_jobs_are_taken_while_workers_are_away_for_a_moment(http: httpx.Client, 
 
 def test_a_full_queue_says_when_to_come_back(redis: Redis, redis_url: str) -> None:
     models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
-    redis.hset(keys.SPEEDS, "tiny", 1.0)
+    redis.hset(keys.PACES, "tiny", Pace(rows=[1, 100], seconds=[1.0, 100.0]).model_dump_json())
     with serving(redis_url=redis_url, max_queued=2) as url, httpx.Client(base_url=url, timeout=30) as http:
         for _ in range(2):
             generate(http, steps=30, guidance_scale=1)
@@ -212,7 +235,7 @@ def test_a_full_queue_says_when_to_come_back(redis: Redis, redis_url: str) -> No
         assert_problem(answer, 429)
         assert int(answer.headers["retry-after"]) == 30, "60 s of work for two jobs: one leaves in half of that"
         assert jobs_in(redis) == 2
-        redis.delete(keys.SPEEDS)
+        redis.delete(keys.PACES)
         assert int(http.post("/generate", json={}).headers["retry-after"]) >= 1
 
 

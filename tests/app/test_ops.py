@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from jobs import keys, models
+from jobs.pace import Pace
 from jobs.records import Records
 from jobs.schema import Done
 from tests.app.web import assert_problem, generate, serving
@@ -85,7 +86,7 @@ def test_metrics_are_prometheus_and_true(http: httpx.Client, redis: Redis) -> No
     records.store(done, {0: b"png", 1: b"png"})
     records.finish(done, Done(images=2, seconds=1.0))
     records.cancel(queued(redis).id)
-    redis.hset(keys.SPEEDS, "tiny", 12.5)
+    redis.hset(keys.PACES, "tiny", Pace(rows=[2, 25], seconds=[1.0, 2.0]).model_dump_json())
     answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     samples = {

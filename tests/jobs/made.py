@@ -57,7 +57,8 @@ def card(**fields: Any) -> ModelCard:
 
 
 def spec(**fields: Any) -> JobSpec:
-    return SPEC.model_copy(update=fields)
+    labels = [position % 4 for position in range(fields.get("count", SPEC.count))]
+    return SPEC.model_copy(update={"labels": labels} | fields)
 
 
 def queued(redis: Redis, created_at: float | None = None, **fields: Any) -> Record:

@@ -7,6 +7,7 @@ import time
 from redis import Redis
 
 from jobs import keys, models
+from jobs.pace import Pace
 from tests.jobs.made import card
 
 
@@ -46,9 +47,10 @@ def test_a_worker_without_models_is_alive(redis: Redis) -> None:
     assert models.cards(redis) == []
 
 
-def test_speeds_are_numbers_by_model(redis: Redis) -> None:
-    redis.hset(keys.SPEEDS, mapping={"a": 12.5})
-    assert models.speeds(redis) == {"a": 12.5}
+def test_paces_are_by_model(redis: Redis) -> None:
+    pace = Pace(rows=[2, 8], seconds=[0.1, 0.2], drift=1.5)
+    redis.hset(keys.PACES, mapping={"a": pace.model_dump_json()})
+    assert models.paces(redis) == {"a": pace}
 
 
 def test_figures_are_there_while_a_card_names_them(redis: Redis) -> None:

@@ -6,13 +6,14 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import WatchError
 
 from jobs import keys
-from jobs.records import Attempt, Record, Records
+from jobs.records import Ahead, Attempt, Record, Records
 from jobs.schema import Done, EventType, Frame, Queued, Status
 from tests.jobs.made import frame, queued, running, spec
 
@@ -40,9 +41,9 @@ def records(redis: Redis) -> Records:
     return Records(redis)
 
 
-def everything(redis: Redis) -> dict[bytes, bytes]:
-    """All that Redis holds, byte for byte."""
-    return {key: redis.dump(key) for key in redis.scan_iter()}
+def everything(redis: Redis) -> dict[bytes, Any]:
+    """All that Redis holds; a hash by its fields, whose order it changes as it likes."""
+    return {key: redis.hgetall(key) if redis.type(key) == b"hash" else redis.dump(key) for key in redis.scan_iter()}
 
 
 def kinds(redis: Redis, job_id: str) -> list[str]:
@@ -345,3 +346,20 @@ def test_the_active_are_those_not_ended_oldest_first(redis: Redis, records: Reco
     assert records.active() == [early, late]
     assert dataclasses.replace(early) in records.active()
     assert EventType.CANCELED.value in kinds(redis, ended.id)
+
+
+def test_what_waits_is_counted_with_its_work_in_its_order(redis: Redis, records: Records) -> None:
+    first = queued(redis, count=2, labels=[4, 4], steps=10)
+    other = queued(redis, model="other", steps=5, count=1, labels=[0])  # guided: two evaluations a step
+    begun, last = running(redis), queued(redis)
+    behind = queued(redis, created_at=1.0, priority="batch")
+    assert records.waiting() == 4
+    assert records.ahead(last) == Ahead(2, {first.spec.model: 20, other.spec.model: 10})
+    assert records.ahead(behind).jobs == 3
+    assert [record.id for record in records.running()] == [begun.job_id]
+    assert records.put_back(begun)
+    assert records.running() == []
+    assert records.ahead(last).jobs == 3, "it waits where it did before"
+    assert records.cancel(first.id)
+    assert records.ahead(last) == Ahead(2, {"tiny": 80, "other": 10})
+    assert records.waiting() == 4

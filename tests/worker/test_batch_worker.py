@@ -54,7 +54,7 @@ class Floor:
     def __init__(self, redis: Redis, redis_url: str, folder: Path) -> None:
         self.redis, self.folder = redis, folder
         self.records, self.queue = Records(redis), Queue(keys.QUEUE, connection=redis)
-        self.catalog = Catalog(folder, device=torch.device("cpu"), max_rows=20, max_count=200)
+        self.catalog = Catalog(folder, device=torch.device("cpu"), slots=16, max_count=200)
         self.catalog.scan()
         models.publish(redis, "floor", self.catalog.cards, {}, alive_seconds=600)
         self._url, self._names = redis_url, itertools.count()
@@ -65,7 +65,7 @@ class Floor:
 
     def worker(self) -> BatchWorker:
         own = Redis.from_url(self._url)
-        return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}", slots=16)
+        return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}")
 
     def work(self, worker: BatchWorker | None = None) -> None:
         """Until the queue is empty, or the worker is asked to stop."""
@@ -260,13 +260,16 @@ def test_two_models_take_turns(redis: Redis, redis_url: str, tiny: Path, tmp_pat
     assert floor.images(a) != floor.images(b)
 
 
-def test_the_speed_is_told(floor: Floor) -> None:
+def test_the_pace_is_told_with_what_steps_really_take(floor: Floor) -> None:
     worker = floor.worker()
     floor.ask(count=4, steps=10)
     floor.work(worker)
     worker.connection = floor.redis
     worker.beat()
-    assert models.speeds(floor.redis)["tiny"] > 1
+    [pace] = models.paces(floor.redis).values()
+    assert pace.batch == 16
+    assert pace.drift != 1
+    assert 0 < pace.of(4) < 1
 
 
 # Failed

@@ -27,7 +27,7 @@ def folder(tiny: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def catalog(folder: Path) -> Catalog:
-    return Catalog(folder, device=torch.device("cpu"), max_rows=8, max_count=50)
+    return Catalog(folder, device=torch.device("cpu"), slots=8, max_count=50)
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -244,11 +244,11 @@ def test_what_training_has_not_finished_writing_is_not_looked_at(catalog: Catalo
 
 def test_an_empty_folder_and_one_that_is_not_there_hold_no_models(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
-        empty = Catalog(path, device=torch.device("cpu"), max_rows=8, max_count=50)
+        empty = Catalog(path, device=torch.device("cpu"), slots=8, max_count=50)
         empty.scan()
         assert empty.cards == []
 
 
 def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:
     catalog.scan()
-    assert load_model(folder / "good", torch.device("cpu"), max_rows=8, max_count=50).card == catalog.cards[0]
+    assert load_model(folder / "good", torch.device("cpu"), slots=8, max_count=50).card == catalog.cards[0]

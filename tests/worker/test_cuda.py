@@ -20,11 +20,11 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Model:
-    return load_model(tiny, CUDA, max_rows=16, max_count=100)
+    return load_model(tiny, CUDA, slots=16, max_count=100)
 
 
 def images(model: Model, asked: JobSpec) -> torch.Tensor:
-    return sample(model, asked, slots=12)
+    return sample(model, asked)
 
 
 def test_an_image_alone_is_the_one_in_a_batch(model: Model) -> None:

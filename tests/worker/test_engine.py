@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from jobs.pace import Pace
 from jobs.schema import TAKES_ETA, JobSpec, Thresholding
 from model import images, samplers
 from model.samplers import SAMPLERS, SPACINGS
@@ -209,7 +210,8 @@ def test_a_small_job_does_not_wait_for_a_large_one(exact: Model) -> None:
 
 
 def at_cost(model: Model, monkeypatch: pytest.MonkeyPatch, *, each_step: float, each_row: float) -> None:
-    monkeypatch.setattr(type(model.network), "seconds", lambda network, rows: each_step + each_row * rows)
+    pace = Pace(rows=[1, 1000], seconds=[each_step + each_row, each_step + 1000 * each_row])
+    monkeypatch.setattr(model.network, "_pace", pace)
 
 
 def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
@@ -218,7 +220,7 @@ def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
     """At what a step costs on two cores, the small one takes at most 2.5 times as long as it would alone, while the
     large one keeps at least half of its rate."""
     at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
-    cost, running = exact.network.seconds, engine(exact, 64)
+    cost, running = exact.network.pace.of, engine(exact, 64)
     running.add(task("large", asked(count=1000, steps=1000), exact))
     running.step()
     running.add(task("small", asked(count=1, steps=100), exact))
@@ -231,6 +233,31 @@ def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
             break
     assert seconds < 2.5 * 100 * cost(1)
     assert moved / seconds > 0.5 * 64 / cost(64)
+
+
+def test_the_class_batch_is_given_a_quarter_of_the_time_of_others(
+    exact: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_cost(exact, monkeypatch, each_step=0.0, each_row=0.001)
+    running, moved = engine(exact, 8), dict.fromkeys(("batch", "interactive"), 0)
+    for priority in moved:
+        running.add(task(priority, asked(count=4, steps=1000, guidance_scale=1.0, priority=priority), exact))
+    for _ in range(100):
+        for key in steps_of(running.step()):
+            moved[key] += 1
+    assert moved["interactive"] == pytest.approx(4 * moved["batch"], rel=0.1)
+
+
+def test_of_those_that_wait_the_interactive_enter_first(exact: Model) -> None:
+    running = engine(exact, 4)
+    running.add(task("large", asked(count=100, steps=50), exact))
+    running.step()
+    for key, priority in (("came first", "batch"), ("came second", "interactive")):
+        running.add(task(key, asked(count=1, steps=50, priority=priority), exact))
+    running.step()
+    assert running.rows == 4 + running.reserve == 5
+    assert not any(task.key == "came second" for task in running._tasks)
+    assert any(task.key == "came first" for task in running._tasks)
 
 
 def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +273,7 @@ def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyP
 
 def test_who_rides_along_owes_nothing(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a large job that rode along for a minute would stand still for as long once there is no free seat left."""
-    monkeypatch.setattr(type(exact.network), "seconds", lambda network, rows: 0.004 * -(-rows // 9))
+    monkeypatch.setattr(exact.network, "_pace", Pace(rows=[1, 9], seconds=[0.004, 0.004]))
     running = engine(exact, 8)
     running.add(task("large", asked(count=8, steps=1000, guidance_scale=1.0), exact))
     running.step()

@@ -49,31 +49,13 @@ def test_a_row_is_the_same_at_every_size_of_batch(model: Model, count: int) -> N
     assert torch.equal(model.network(x[:count], t[:count], labels[:count], scale[:count]), whole[:count])
 
 
-@pytest.mark.parametrize("max_rows", [1, 2, 5, 8])
+@pytest.mark.parametrize("slots", [1, 2, 5, 8])
 @pytest.mark.parametrize("bf16", [True, False])
-def test_a_batch_that_is_cut_is_the_same(tiny: Path, bf16: bool, max_rows: int) -> None:
+def test_a_batch_that_is_cut_is_the_same(tiny: Path, bf16: bool, slots: int) -> None:
     x, t, labels = rows(9)
     scale = torch.tensor([1.0, 3.0, 2.0] * 3)
-    cut, whole = (load(tiny, bf16=bf16, max_rows=most).network for most in (max_rows, 80))
+    cut, whole = (load(tiny, bf16=bf16, slots=most).network for most in (slots, 80))
     assert torch.equal(cut(x, t, labels, scale), whole(x, t, labels, scale))
-
-
-def test_what_a_forward_costs_grows_with_its_rows(tiny: Path) -> None:
-    """Measured at some sizes, in between by interpolation, beyond the most rows as several forwards."""
-    network = load(tiny, bf16=True, max_rows=20).network
-    assert 0 < network.seconds(1) == network.seconds(2)
-    assert network.seconds(40) == pytest.approx(2 * network.seconds(20))
-    assert network.seconds(43) == pytest.approx(2 * network.seconds(20) + network.seconds(3))
-    between = sorted([network.seconds(4), network.seconds(16)])
-    assert between[0] <= network.seconds(9) <= between[1]
-
-
-def test_a_slow_network_is_not_measured_at_its_slowest(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.network.LONG_SECONDS", 0.0)
-    network = load(tiny, bf16=True, max_rows=80).network
-    network.warm()
-    assert list(network._seconds) == [2]
-    assert network.seconds(80) == pytest.approx(40 * network.seconds(2))
 
 
 def test_the_build_says_what_computes(tiny: Path) -> None:

@@ -1,0 +1,45 @@
+"""How fast a model is: what a worker has measured, and what forecasts are made from."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from jobs.schema import Contract, Priority
+
+# Rows beside the batch, kept for jobs that hold none, so that one image asked for now does not wait for a thousand.
+RESERVE = 0.25  # of the batch
+# A job that fills the batch is given this much more time than one of a single image. At equal shares it would keep
+# half of its rate, less what small batches cost.
+BULK_BONUS = 1 / 3
+BATCH_SHARE = 1 / 4  # of the time of an interactive job: what one of the class `batch` is given beside it
+
+
+class Pace(Contract):
+    """How long a network takes over a batch, by its rows."""
+
+    rows: list[int]  # rising; the last is the most in one batch
+    seconds: list[float]
+    drift: float = 1.0  # how many times as long steps have taken of late
+
+    @property
+    def batch(self) -> int:
+        return self.rows[-1]
+
+    def of(self, rows: int) -> float:
+        """Seconds for so many rows, in as many batches as they take: between what was measured, by a straight line."""
+        whole, rest = divmod(rows, self.batch)
+        return self.drift * (whole * self.seconds[-1] + (self._part(rest) if rest else 0.0))
+
+    def _part(self, rows: int) -> float:
+        upper = bisect_left(self.rows, rows)
+        if upper == 0:
+            return self.seconds[0]
+        lower = upper - 1
+        share = (rows - self.rows[lower]) / (self.rows[upper] - self.rows[lower])
+        return self.seconds[lower] + share * (self.seconds[upper] - self.seconds[lower])
+
+
+def weight(priority: Priority, rows: int, batch: int) -> float:
+    """The share of a model's time that a job is given beside others, `rows` of it in the batch."""
+    share = 1.0 if priority == "interactive" else BATCH_SHARE
+    return share * (1 + BULK_BONUS * min(1.0, rows / batch))

@@ -1,0 +1,23 @@
+"""What a batch takes, between and beyond what was measured; and who is given how much time."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.pace import Pace, weight
+
+
+def test_of() -> None:
+    pace = Pace(rows=[2, 4, 8], seconds=[0.1, 0.2, 0.6])
+    assert pace.of(1) == pace.of(2) == 0.1
+    assert pace.of(3) == pytest.approx(0.15)
+    assert pace.of(6) == pytest.approx(0.4)
+    assert pace.of(8) == 0.6
+    assert pace.of(19) == pytest.approx(0.6 + 0.6 + 0.15), "two full batches and a part"
+    assert pace.model_copy(update={"drift": 2.0}).of(19) == pytest.approx(2 * 1.35)
+
+
+def test_weight() -> None:
+    assert weight("interactive", 0, 64) == 1
+    assert weight("interactive", 64, 64) == weight("interactive", 80, 64) == pytest.approx(4 / 3)
+    assert weight("batch", 64, 64) == pytest.approx(1 / 3)

@@ -1,0 +1,74 @@
+"""The best batch: the fewest rows that come near the best rate, found in few measurements, and not found twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.pace import Pace
+from worker import pacing
+
+MEASURED = pacing.measured  # before the fixture of this folder pins it
+
+
+def costs(each_step: float, each_row: float) -> Callable[[int], float]:
+    return lambda rows: each_step + each_row * rows
+
+
+def test_where_rows_cost_nothing_the_largest_batch_is_best() -> None:
+    pace = MEASURED(costs(0.004, 0.0), 2, 100)
+    assert pace.rows == [2, 4, 8, 16, 32, 64, 100]
+    assert pace.seconds == [0.004] * 7
+
+
+def test_where_rows_cost_as_much_in_any_batch_the_smallest_is_best() -> None:
+    assert MEASURED(costs(0.0, 0.001), 8, 100).rows == [8]
+
+
+def test_in_between_it_is_the_fewest_rows_near_the_best_rate() -> None:
+    """Of the most there could be, 64 rows have 94 % and 128 have 97: hardly more, and twice the wait."""
+    assert MEASURED(costs(0.004, 0.001), 2, 1000).batch == 64
+
+
+def test_a_slow_network_is_not_measured_at_its_slowest() -> None:
+    asked = []
+
+    def seconds(rows: int) -> float:
+        asked.append(rows)
+        return 0.3 + 0.2 * rows
+
+    MEASURED(seconds, 2, 100)
+    assert asked == [2], "a step of more takes seconds, and tells little"
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_not_used() -> None:
+    def seconds(rows: int) -> float:
+        if rows > 16:
+            raise torch.OutOfMemoryError
+        return 0.004
+
+    assert MEASURED(seconds, 2, 100).batch == 16
+    with pytest.raises(torch.OutOfMemoryError):
+        MEASURED(seconds, 32, 100)
+
+
+def test_the_fastest_of_a_few_counts() -> None:
+    taken = iter([0.2, 0.1, 0.15] * 10)
+    assert MEASURED(lambda rows: next(taken), 2, 2).seconds == [0.1]
+
+
+def test_what_was_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (Pace(rows=[2, 8], seconds=[0.1, slow]) for slow in (0.2, 0.3))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    assert pacing.remembered("a", lambda: first) == first
+    assert pacing.remembered("a", lambda: second) == second, "there is nowhere to keep it"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    assert pacing.remembered("a", lambda: first) == first
+    assert pacing.remembered("a", lambda: second) == first
+    assert pacing.remembered("b", lambda: second) == second
+    for path in tmp_path.rglob("*.json"):
+        path.write_text("{")
+    assert pacing.remembered("a", lambda: second) == second

@@ -1,0 +1,74 @@
+"""How many rows make the best batch: measured once for a network on a machine, and remembered beside compiled code."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from jobs.pace import Pace
+
+ENOUGH = 0.97  # of the best rate: a larger batch makes everyone wait longer for little
+MEASUREMENTS = 3
+LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
+
+
+def remembered(network: str, measure: Callable[[], Pace]) -> Pace:
+    """What was measured of `network`, which is all that its speed depends on, in words; measured now if it was not."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if folder is None:
+        return measure()
+    path = Path(folder) / "pace" / f"{hashlib.sha256(network.encode()).hexdigest()}.json"
+    try:
+        return Pace.model_validate_json(path.read_text())
+    except (OSError, ValidationError):
+        pace = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(pace.model_dump_json())
+        return pace
+
+
+def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pace:
+    """The pace up to the fewest rows that come near the best rate, of batches from `smallest` to `most` rows.
+
+    seconds_of  runs a batch of so many rows, and says how long it took
+    """
+    taken: dict[int, float] = {}
+    best = 0.0  # rows a second
+    for rows in _sizes(smallest, most):
+        try:
+            taken[rows] = _fastest(seconds_of, rows)
+        except torch.OutOfMemoryError:
+            if not taken:
+                raise
+            break
+        rate, before = rows / taken[rows], best
+        best = max(best, rate)
+        if ENOUGH * rate < before or taken[rows] > LONG_SECONDS:
+            break
+    batch = next(rows for rows, seconds in taken.items() if rows / seconds >= ENOUGH * best)
+    kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
+    return Pace(rows=list(kept), seconds=list(kept.values()))
+
+
+def _sizes(smallest: int, most: int) -> Iterator[int]:
+    rows = smallest
+    while rows < most:
+        yield rows
+        rows *= 2
+    yield max(smallest, most)
+
+
+def _fastest(seconds_of: Callable[[int], float], rows: int) -> float:
+    """Of a few: what else the machine does is not ours to count."""
+    fastest = math.inf
+    for _ in range(MEASUREMENTS):
+        fastest = min(fastest, seconds_of(rows))
+        if fastest > LONG_SECONDS:
+            break
+    return fastest
