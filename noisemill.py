@@ -396,8 +396,8 @@ def _stop(message: str) -> NoReturn:
 
 
 def main() -> None:
-    # Threads that sleep at a barrier leave the cores to the app and Redis; it must be said before torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Where networks are kept as they were compiled and measured, so that every later start is quick.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("var/compiled").resolve()))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import signal
 import socket
 import sys
@@ -49,7 +48,6 @@ def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | N
 
 
 def _parts(host: str, port: int, models: Path, state: Path, redis_url: str | None) -> list[Part]:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((state / "compiled").resolve()))  # the second start is quick
     noisemill = [sys.executable, "-m", "noisemill"]
     parts = []
     if redis_url is None:

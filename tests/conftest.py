@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before torch loads OpenMP: threads that sleep at a barrier share two cores far better than threads that spin.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Compiled networks outlast a run of the suite, as they outlast a run of the service.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "noisemill-tests-compiled"))
 

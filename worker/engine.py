@@ -122,6 +122,7 @@ class Engine:
     slots: int
     _tasks: list[Task] = field(default_factory=list)  # with images still to enter, oldest first
     _waves: list[Wave] = field(default_factory=list)
+    _moved: list[Wave] = field(default_factory=list)  # whose turn the last step was
 
     @property
     def idle(self) -> bool:
@@ -156,8 +157,12 @@ class Engine:
         self._waves = [wave for wave in self._waves if wave.task.key != key]
 
     @torch.no_grad()
-    def step(self) -> list[Step]:
-        """Lets waiting images in, moves those whose turn it is, lets finished waves out, and says what moved."""
+    def step(self, took: float | None = None) -> list[Step]:
+        """Lets waiting images in, moves those whose turn it is, lets finished waves out, and says what moved.
+
+        took  seconds of the step before, with all that came with it; by default what is expected of one
+        """
+        self._charge(took)
         self._admit()
         if not self._waves:
             return []
@@ -173,22 +178,27 @@ class Engine:
         x, x0 = samplers.step(coefficients, x, x0_prev, output, self._noise(waves), kinds)
         return list(self._advance(waves, x, x0))
 
-    def _turn(self) -> list[Wave]:
-        """The waves that move now: those whose turn it is, charged with the time that they take, and free riders."""
-        waiting = sorted(self._waves, key=lambda wave: wave.task.time)
-        pace = self.network.pace
-        until = waiting[0].task.time + pace.of(1)
-        moving = [wave for wave in waiting if wave.task.time <= until]
-        rows = sum(wave.evaluations for wave in moving)
-        seconds = pace.of(rows)
-        for wave in moving:
+    def _charge(self, took: float | None) -> None:
+        """Divides the time of the last step among those whose turn it was."""
+        rows = sum(wave.evaluations for wave in self._moved)
+        seconds = self.network.pace.of(rows) if took is None else took
+        for wave in self._moved:
             task = wave.task
             task.time += seconds * wave.evaluations / rows / weight(task.priority, task.rows, self.slots)
-        for wave in waiting[len(moving) :]:
+
+    def _turn(self) -> list[Wave]:
+        """The waves that move now: those whose turn it is, and free riders."""
+        pace = self.network.pace
+        waiting = sorted(self._waves, key=lambda wave: wave.task.time)
+        until = waiting[0].task.time + pace.of(1)
+        self._moved = [wave for wave in waiting if wave.task.time <= until]
+        rows = sum(wave.evaluations for wave in self._moved)
+        seconds, riders = pace.of(rows), list[Wave]()
+        for wave in waiting[len(self._moved) :]:
             if pace.of(rows + wave.evaluations) <= (1 + FOR_NOTHING) * seconds:
-                moving.append(wave)
+                riders.append(wave)
                 rows += wave.evaluations
-        return moving
+        return self._moved + riders
 
     def _admit(self) -> None:
         """Shares the free rows: first among tasks that hold none, which may use the reserve, then in order of age;

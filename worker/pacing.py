@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from jobs.pace import Pace
 
-ENOUGH = 0.97  # of the best rate: a larger batch makes everyone wait longer for little
-MEASUREMENTS = 3
+ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
+MEASUREMENTS = 5
 LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
 
 
@@ -39,7 +39,6 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
     seconds_of  runs a batch of so many rows, and says how long it took
     """
     taken: dict[int, float] = {}
-    best = 0.0  # rows a second
     for rows in _sizes(smallest, most):
         try:
             taken[rows] = _fastest(seconds_of, rows)
@@ -47,10 +46,9 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
             if not taken:
                 raise
             break
-        rate, before = rows / taken[rows], best
-        best = max(best, rate)
-        if ENOUGH * rate < before or taken[rows] > LONG_SECONDS:
+        if taken[rows] > LONG_SECONDS:
             break
+    best = max(rows / seconds for rows, seconds in taken.items())
     batch = next(rows for rows, seconds in taken.items() if rows / seconds >= ENOUGH * best)
     kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
     return Pace(rows=list(kept), seconds=list(kept.values()))

@@ -152,11 +152,11 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
         numbers: list[int] = []
         step = Engine.step
 
-        def observed(engine: Engine) -> list[Step]:
+        def observed(engine: Engine, took: float | None = None) -> list[Step]:
             numbers.append(len(numbers))
             assert numbers[-1] < FOREVER
             do(numbers[-1])
-            return step(engine)
+            return step(engine, took)
 
         monkeypatch.setattr(Engine, "step", observed)
         return numbers
@@ -169,8 +169,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seed POISON breaks every step that it is in."""
     step = Engine.step
 
-    def fragile(engine: Engine) -> list[Step]:
-        steps = step(engine)
+    def fragile(engine: Engine, took: float | None = None) -> list[Step]:
+        steps = step(engine, took)
         if any(each.task.seed == POISON for each in steps):
             raise RuntimeError("no memory for this")
         return steps
