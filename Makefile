@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help serve install dev check test test-docker bench bench-samplers clean
+.PHONY: help serve install dev check test test-docker bench bench-gpu bench-samplers clean
 
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,9 +28,13 @@ test: $(VENV)/.dev  ## The whole suite, with real Redis, workers, HTTP and brows
 test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 	$(BIN)/pytest -m docker tests/docker
 
-bench: $(VENV)/.dev  ## Speed beside the usual way, as ratios; DATA=PATH names the folder of data sets
+bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40 minutes; DATA=PATH names the folder of data sets
+	for what in forward start sharing face throughput; do $(BIN)/python -m bench.$$what || exit 1; done
 	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
-	$(BIN)/python -m bench.throughput
+
+bench-gpu: $(VENV)/.dev  ## The same on a GPU
+	for what in forward sharing face throughput; do $(BIN)/python -m bench.$$what || exit 1; done
+	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
 
 bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
 	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done

@@ -59,8 +59,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_section(page: Path, name: str, text: str) -> None:
     """Prints what was measured, and puts it between the comments `name` and `/name` of a Markdown page."""
     print(f"\n{text}\n", flush=True)
-    before, opening, rest = page.read_text().partition(f"<!-- {name} -->\n")
-    _, closing, after = rest.partition(f"<!-- /{name} -->")
-    if not (opening and closing):
-        raise ValueError(f"{page} has no section {name}")
-    page.write_text(f"{before}{opening}\n{text}\n\n{closing}{after}")
+    opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    whole = page.read_text()
+    if opening not in whole:
+        whole += f"\n## {name}\n\n{opening}{closing}"
+    before, _, rest = whole.partition(opening)
+    page.write_text(f"{before}{opening}\n{text}\n\n{closing}{rest.partition(closing)[2]}")
+
+
+def write_performance(name: str, device: torch.device, text: str) -> None:
+    """Into docs/performance.md; what a GPU does stands beside what a CPU does."""
+    write_section(PERFORMANCE, name if device.type == "cpu" else f"{name} ({device.type})", text)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
 
-from bench.report import PERFORMANCE, machine, spread, table, write_section
+from bench.report import machine, spread, table, write_performance
+from model.hardware import default_device
 from tests.service import Service, running, wait_until
 
 COUNT = 1000
@@ -71,9 +71,9 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
     ]
     text = (
         f"`{model}`, {steps} steps of DDPM without guidance; medians (least to most) of {rounds} rounds. "
-        f"{machine(torch.device('cpu'))}.\n\n{table(['job', 'alone', 'beside the other', 'beside / alone'], found)}"
+        f"{machine(default_device())}.\n\n{table(['job', 'alone', 'beside the other', 'beside / alone'], found)}"
     )
-    write_section(PERFORMANCE, "sharing", text)
+    write_performance("sharing", default_device(), text)
 
 
 if __name__ == "__main__":

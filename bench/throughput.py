@@ -21,8 +21,9 @@ import httpx
 import torch
 import typer
 
-from bench.report import PERFORMANCE, interleaved, machine, spread, table, times, write_section
+from bench.report import interleaved, machine, spread, table, times, write_performance
 from bench.usual import Pipeline
+from model.hardware import default_device
 from tests.service import Service, free_port, running, wait_until
 
 CLIENTS = 16
@@ -91,7 +92,7 @@ def main(
         def one(seed: int) -> object:
             return service.images(service.generate(**same, steps=client_steps, label=seed % classes, seed=seed))
 
-        pipeline = Pipeline(models / model, torch.device("cpu"))
+        pipeline = Pipeline(models / model, default_device())
         labels = torch.arange(ROWS) % classes
         loop: Timed = lambda turn: [clock(lambda: pipeline(labels, batch_steps if turn else 10, turn))]  # noqa: E731
         measured = interleaved({"Noisemill": batch, "`DDPMPipeline`'s loop": loop}, batch_rounds)
@@ -105,8 +106,8 @@ def main(
             measured = interleaved({"Noisemill": at_once(one), "a handler around it": at_once(theirs)}, client_rounds)
             found += rows(f"{CLIENTS} clients, one picture of {client_steps} steps each", measured, CLIENTS)
     head = ["asked for", "of", "pictures a second: median (least to most)", "95th percentile", "Noisemill is"]
-    text = f"`{model}`, DDPM without guidance. {machine(torch.device('cpu'))}.\n\n{table(head, found)}"
-    write_section(PERFORMANCE, "throughput", text)
+    text = f"`{model}`, DDPM without guidance. {machine(default_device())}.\n\n{table(head, found)}"
+    write_performance("throughput", default_device(), text)
 
 
 def _answers(http: httpx.Client) -> bool:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from bench.report import PERFORMANCE, interleaved, machine, spread, table, times, write_section
+from bench.report import interleaved, machine, spread, table, times, write_performance
 from model import checkpoint, data, images
 from model.data import Dataset
 from model.hardware import default_device
@@ -118,7 +118,7 @@ def main(
     found = [[name, spread(theirs), "" if theirs is ours else times(ours, theirs)] for name, theirs in rates.items()]
     head = ["", "images/s: median (least to most)", "Noisemill is"]
     what_was = f"`{recipe}`: batches of {size}, {rounds} rounds of {steps} steps each. {machine(where)}."
-    write_section(PERFORMANCE, "training", f"{what_was}\n\n{table(head, found)}")
+    write_performance("training", where, f"{what_was}\n\n{table(head, found)}")
 
 
 if __name__ == "__main__":

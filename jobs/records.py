@@ -44,15 +44,19 @@ emit('started', '{"attempt":' .. attempt .. '}')
 return {attempt, tonumber(redis.call('HGET', KEYS[1], 'crashes') or 0)}
 """
 )
-# Frames only move forward: a second attempt shows what the first did not come to.
+# Images only move forward: a second attempt shows what the first did not come to, however its waves are cut.
 _FRAME = (
     _EMIT
     + _FENCED
     + """
-local shown = 'shown:' .. ARGV[2]
-if tonumber(redis.call('HGET', KEYS[1], shown) or 0) >= tonumber(ARGV[3]) then return 1 end
-redis.call('HSET', KEYS[1], shown, ARGV[3])
-emit('frame', ARGV[4])
+local first, count, step = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local shown = {}
+for position = first, first + count - 1 do shown[#shown + 1] = 'shown:' .. position end
+for _, at in ipairs(redis.call('HMGET', KEYS[1], unpack(shown))) do
+  if at and tonumber(at) >= step then return 1 end
+end
+for _, position in ipairs(shown) do redis.call('HSET', KEYS[1], position, step) end
+emit('frame', ARGV[5])
 return 1
 """
 )
@@ -263,7 +267,7 @@ class Records:
         return Attempt(job_id, number, crashes) if number else None
 
     def frame(self, attempt: Attempt, frame: Frame) -> bool:
-        args = [attempt.number, frame.first, frame.step, frame.model_dump_json(), attempt.job_id]
+        args = [attempt.number, frame.first, len(frame.images), frame.step, frame.model_dump_json(), attempt.job_id]
         return bool(self._frame(keys=[keys.job(attempt.job_id), keys.events(attempt.job_id)], args=args))
 
     def progress(self, attempt: Attempt, steps_done: int) -> bool:

@@ -171,6 +171,17 @@ def test_a_second_attempt_shows_what_the_first_did_not_come_to(redis: Redis, rec
     assert kinds(redis, first.job_id) == ["queued", "started", "frame", "started", "frame", "frame"]
 
 
+def test_no_image_steps_back_where_a_second_attempt_cuts_its_waves_otherwise(redis: Redis, records: Records) -> None:
+    pictures = ["iVBORw0KGgo="] * 3
+    first = running(redis)
+    assert records.frame(first, frame(first, step=5, images=pictures))
+    second = begun(records, first.job_id)
+    for step in (4, 6):
+        assert records.frame(second, frame(second, step, images=pictures[:2]))
+        assert records.frame(second, frame(second, step, first=2, images=pictures[:1]))
+    assert kinds(redis, first.job_id) == ["queued", "started", "frame", "started", "frame", "frame"]
+
+
 # Ended
 
 

@@ -1,0 +1,164 @@
+"""What the face costs: frames and watchers, submission, a busy worker: python -m bench.face
+
+Jobs with frames and watchers beside bare ones; jobs through the service beside the engine alone; the time of
+`POST /generate` while the worker keeps every core busy; many watchers on one app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+
+from bench.report import interleaved, machine, spread, table, times, write_performance
+from jobs.resolve import resolve
+from jobs.schema import GenerateRequest
+from model.hardware import default_device
+from tests.service import Service, running, wait_until
+from worker import offline
+from worker.catalog import Model
+
+WATCHERS = 10
+CROWD = 500
+POSTS_A_SECOND = 50
+POST_SECONDS = 20
+
+Asked = dict[str, Any]
+Row = list[str]
+
+
+def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int = 5) -> None:
+    asked = {"model": model, "guidance_scale": 1.0, "sampler": "ddpm"}
+    engine = offline.load(models / model, default_device())
+    with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
+        service.finished(service.generate(**asked, steps=5))
+        found = [
+            asyncio.run(watched(service, asked, rounds)),
+            submitted(service, engine, {**asked, "steps": 20}, rounds),
+            submitted(service, engine, {**asked, "steps": 1000, "count": 64}, 1),
+            asyncio.run(posted(service, asked)),
+            asyncio.run(crowded(service, asked)),
+        ]
+    text = f"`{model}`, DDPM without guidance. {machine(default_device())}.\n\n{table(['what', '', ''], found)}"
+    write_performance("face", default_device(), text)
+
+
+async def watched(service: Service, asked: Asked, rounds: int) -> Row:
+    """Pictures a second with frames and watchers, and without either."""
+
+    async def rate(frames: int, watchers: int) -> float:
+        began = time.perf_counter()
+        job = service.generate(**asked, count=64, steps=100, frames=frames)
+        await asyncio.gather(*(watch(service, job) for _ in range(watchers + 1)))
+        return 64 / (time.perf_counter() - began)
+
+    bare, seen = [], []
+    for turn in range(rounds + 1):
+        one, other = await rate(0, 0), await rate(20, WATCHERS)
+        if turn:
+            bare.append(one)
+            seen.append(other)
+    what = f"64 pictures of 100 steps, a second: bare, and with 20 frames and {WATCHERS} watchers"
+    return [what, f"{spread(bare)}; {spread(seen)}", times(seen, bare)]
+
+
+def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
+    """From the request to its `done`, beside what the engine alone takes."""
+    spec = resolve(GenerateRequest(**asked, seed=1), model.card)
+
+    def through(_: int) -> float:
+        return timed(lambda: list(service.events(service.generate(**asked, seed=1))))
+
+    taken = interleaved({"service": through, "engine": lambda _: timed(lambda: offline.sample(model, spec))}, rounds)
+    over = [1000 * (a - b) for a, b in zip(taken["service"], taken["engine"], strict=True)]
+    what = f"{spec.count} × {spec.steps} steps, seconds: through the service, and the engine alone"
+    share = statistics.median(over) / 10 / statistics.median(taken["engine"])
+    return [
+        what,
+        f"{spread(taken['service'], 2)}; {spread(taken['engine'], 2)}",
+        f"{spread(over, 0)} ms, {share:.1f} %",
+    ]
+
+
+async def posted(service: Service, asked: Asked) -> Row:
+    """POST /generate at a steady rate, while a large job keeps the worker busy."""
+    large = service.generate(**asked, count=1000, steps=1000)
+    taken: list[float] = []
+    async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
+
+        async def post() -> None:
+            began = time.perf_counter()
+            answer = await http.post("/generate", json={**asked, "steps": 1, "priority": "batch"})
+            taken.append(1000 * (time.perf_counter() - began))
+            answer.raise_for_status()
+
+        await post()
+        async with asyncio.TaskGroup() as group:
+            began = time.perf_counter()
+            for i in range(POSTS_A_SECOND * POST_SECONDS):
+                await asyncio.sleep(began + i / POSTS_A_SECOND - time.perf_counter())
+                group.create_task(post())
+    service.http.delete(large["urls"]["job"])
+    *_, p99 = statistics.quantiles(taken, n=100)
+    wait_until(lambda: is_idle(service), 600)
+    what = f"`POST /generate`, {POSTS_A_SECOND} a second for {POST_SECONDS} s beside a job that fills the worker"
+    return [what, f"median {statistics.median(taken):.0f} ms", f"99th percentile {p99:.0f} ms"]
+
+
+async def crowded(service: Service, asked: Asked) -> Row:
+    """Many watchers of one job on one app: what each saw, and what the app's memory did."""
+    job, app = service.generate(**asked, count=16, steps=1000, frames=100), service.pid("app")
+    memory: list[float] = []
+
+    async def look() -> None:
+        while True:
+            memory.append(resident(app))
+            await asyncio.sleep(1)
+
+    looking = asyncio.create_task(look())
+    story, *others = await asyncio.gather(*(watch(service, job) for _ in range(CROWD)))
+    looking.cancel()
+    missed = sum(len(set(story) - set(other)) + len(set(other) - set(story)) for other in others)
+    half = memory[len(memory) // 2]
+    what = f"{CROWD} watchers of one job of 100 frames: events that one saw and another did not; the app's memory"
+    return [what, f"{missed} of {CROWD * len(story)}", f"{half:.0f} MB half way, {memory[-1]:.0f} MB at the end"]
+
+
+async def watch(service: Service, job: dict[str, Any]) -> list[str]:
+    """The ids of a job's events, to its end. As little work as can be: many run beside what is measured."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
+    writer.write(f"GET {job['urls']['events']} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    ids = []
+    async for line in reader:
+        if line.startswith(b"id: "):
+            ids.append(line[4:].strip().decode())
+    writer.close()
+    return ids
+
+
+def timed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def is_idle(service: Service) -> bool:
+    lines = service.http.get("/metrics").text.splitlines()
+    return all(line.endswith(" 0.0") for line in lines if line.startswith("noisemill_jobs_active{"))
+
+
+def resident(pid: int) -> float:
+    """MB of memory that a process holds."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
+
+
+if __name__ == "__main__":
+    typer.run(main)

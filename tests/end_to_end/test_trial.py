@@ -1,0 +1,115 @@
+"""Laws 2 and 5 on trial: 200 requests that hypothesis chooses, alone, together, in another order, on two workers of
+which one is killed. Every picture is the same bytes, nothing is lost, and nothing is seen twice."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from serve import redis_server
+from tests.service import Event, Service, running
+
+TRIALS, REQUESTS = 8, 25
+SECONDS = 180.0
+
+
+def requests() -> st.SearchStrategy[dict[str, Any]]:
+    labels = st.one_of(st.integers(0, 10), st.just("cycle"))
+    return st.fixed_dictionaries(
+        {
+            "count": st.integers(1, 6),
+            "steps": st.integers(1, 80),
+            "seed": st.integers(0, 2**64 - 1),
+            "sampler": st.sampled_from(["ddpm", "ddpm_beta", "ddim", "dpmpp_2m", "heun"]),
+            "label": labels,
+            "guidance_scale": st.sampled_from([1.0, 1.5, 4.0]),
+            "thresholding": st.sampled_from(["static", "dynamic", "none"]),
+            "spacing": st.sampled_from(["trailing", "leading", "linspace"]),
+        },
+        optional={"first_index": st.integers(0, 2**32 - 7), "priority": st.just("batch"), "frames": st.integers(0, 9)},
+    )
+
+
+@pytest.fixture(scope="module")
+def tried(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(Service(tiny.parent, tmp_path_factory.mktemp("trial"))) as service:
+        service.finished(service.generate(steps=1))  # compiled by now
+        yield service
+
+
+@contextmanager
+def second_worker(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    """One more on the same queue."""
+    url = f"unix://{redis_server.socket_path(service.state)}"
+    command = [sys.executable, "-m", "noisemill", "worker", "--redis-url", url, "--models", str(service.models)]
+    with service.log.open("ab") as log:
+        worker = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + SECONDS
+        while service.http.get("/readyz").json()["workers"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait(10)
+
+
+def outcomes(service: Service, asked: list[dict[str, Any]]) -> list[list[bytes]]:
+    """The pictures of requests that are sent at once, whose watchers see one story each."""
+    jobs = [service.generate(**body) for body in asked]
+    pictures = [service.images(job, SECONDS) for job in jobs]
+    for job, images in zip(jobs, pictures, strict=True):
+        assert len(images) == job["request"]["count"]
+        assert_one_story(job["request"], list(service.events(job)))
+    return pictures
+
+
+def assert_one_story(spec: dict[str, Any], events: list[Event]) -> None:
+    """Queued once, done once and last, no event twice; no image steps back, and each is shown as it ended."""
+    kinds = [event.type for event in events]
+    assert kinds[0] == "queued"
+    assert kinds[-1] == "done"
+    assert kinds.count("queued") == kinds.count("done") == 1
+    assert {"failed", "canceled"}.isdisjoint(kinds)
+    assert len({event.id for event in events}) == len(events)
+    steps: defaultdict[int, list[int]] = defaultdict(list)
+    for event in events:
+        if event.type == "frame":
+            for position in range(event.data["first"], event.data["first"] + len(event.data["images"])):
+                steps[position].append(event.data["step"])
+    assert len(steps) == (spec["count"] if spec["frames"] else 0)
+    for shown in steps.values():
+        assert shown == sorted(set(shown))
+        assert shown[-1] == spec["steps"]
+
+
+@settings(
+    max_examples=TRIALS,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(asked=st.lists(requests(), min_size=REQUESTS, max_size=REQUESTS), chance=st.randoms(use_true_random=False))
+@pytest.mark.timeout(900)
+def test_two_hundred_requests(tried: Service, asked: list[dict[str, Any]], chance: random.Random) -> None:
+    alone = [outcomes(tried, [body])[0] for body in asked]
+    assert outcomes(tried, asked) == alone
+    order = chance.sample(range(len(asked)), len(asked))
+    with second_worker(tried) as second:
+        kill = threading.Timer(chance.uniform(0, 2), chance.choice([second.kill, lambda: tried.kill("worker")]))
+        kill.start()
+        again = outcomes(tried, [asked[i] for i in order])
+        kill.join()
+    assert again == [alone[i] for i in order]
