@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import torch
@@ -38,13 +38,21 @@ def clock(ask: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def at_once(ask: Callable[[int], object]) -> Timed:
+def ask(service: Service, body: dict[str, Any]) -> list[bytes]:
+    """As a client does: follows the job's events to the end, then takes its pictures."""
+    job = service.generate(**body)
+    for _ in service.events(job, seconds=3600):
+        pass
+    return service.images(job)
+
+
+def at_once(one: Callable[[int], object]) -> Timed:
     """All clients, each timed from its question to its picture."""
 
     def run(turn: int) -> list[float]:
         with ThreadPoolExecutor(CLIENTS) as pool:
             seeds = range(turn * CLIENTS, (turn + 1) * CLIENTS)
-            return list(pool.map(lambda seed: clock(lambda: ask(seed)), seeds))
+            return list(pool.map(lambda seed: clock(lambda: one(seed)), seeds))
 
     return run
 
@@ -87,10 +95,10 @@ def main(
 
         def batch(turn: int) -> list[float]:
             asked = {**same, "count": ROWS, "steps": batch_steps if turn else 10, "label": "cycle", "seed": turn}
-            return [clock(lambda: service.images(service.generate(**asked), seconds=3600))]
+            return [clock(lambda: ask(service, asked))]
 
         def one(seed: int) -> object:
-            return service.images(service.generate(**same, steps=client_steps, label=seed % classes, seed=seed))
+            return ask(service, {**same, "steps": client_steps, "label": seed % classes, "seed": seed})
 
         pipeline = Pipeline(models / model, default_device())
         labels = torch.arange(ROWS) % classes

@@ -195,7 +195,7 @@ class JobView(Contract):
     id: str
     status: Status
     position: int | None = Field(description="Jobs ahead in the queue, while queued.")
-    eta_seconds: float | None = Field(description="Until the end, where the model's speed is known.")
+    eta_seconds: float | None = Field(description="Until the end, where the model's pace is known.")
     request: JobSpec
     progress: Progress
     attempt: int
