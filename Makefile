@@ -29,12 +29,12 @@ test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 	$(BIN)/pytest -m docker tests/docker
 
 bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40 minutes; DATA=PATH names the folder of data sets
-	for what in forward start sharing face throughput; do $(BIN)/python -m bench.$$what || exit 1; done
-	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
+	for what in forward start sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
+	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 bench-gpu: $(VENV)/.dev  ## The same on a GPU
-	for what in forward sharing face throughput; do $(BIN)/python -m bench.$$what || exit 1; done
-	$(BIN)/python -m bench.train $(if $(DATA),--data-root $(DATA))
+	for what in forward sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
+	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
 	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done

@@ -29,12 +29,13 @@ WATCHERS = 10
 CROWD = 500
 POSTS_A_SECOND = 50
 POST_SECONDS = 20
+WARM_STEPS = 10  # of a round that is not counted
 
 Asked = dict[str, Any]
 Row = list[str]
 
 
-def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int = 5) -> None:
+def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int = 3) -> None:
     asked = {"model": model, "guidance_scale": 1.0, "sampler": "ddpm"}
     engine = offline.load(models / model, default_device())
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
@@ -55,7 +56,7 @@ async def watched(service: Service, asked: Asked, rounds: int) -> Row:
 
     async def rate(frames: int, watchers: int) -> float:
         began = time.perf_counter()
-        job = service.generate(**asked, count=64, steps=100, frames=frames)
+        job = service.generate(**asked, count=64, steps=300, frames=frames)
         await asyncio.gather(*(watch(service, job) for _ in range(watchers + 1)))
         return 64 / (time.perf_counter() - began)
 
@@ -65,7 +66,7 @@ async def watched(service: Service, asked: Asked, rounds: int) -> Row:
         if turn:
             bare.append(one)
             seen.append(other)
-    what = f"64 pictures of 100 steps, a second: bare, and with 20 frames and {WATCHERS} watchers"
+    what = f"64 pictures of 300 steps, a second: bare, and with 20 frames and {WATCHERS} watchers"
     return [what, f"{spread(bare)}; {spread(seen)}", times(seen, bare)]
 
 
@@ -73,10 +74,16 @@ def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
     """From the request to its `done`, beside what the engine alone takes."""
     spec = resolve(GenerateRequest(**asked, seed=1), model.card)
 
-    def through(_: int) -> float:
-        return timed(lambda: list(service.events(service.generate(**asked, seed=1))))
+    def body(turn: int) -> Asked:
+        return {**asked, "seed": 1, "steps": asked["steps"] if turn else WARM_STEPS}
 
-    taken = interleaved({"service": through, "engine": lambda _: timed(lambda: offline.sample(model, spec))}, rounds)
+    def through(turn: int) -> float:
+        return timed(lambda: list(service.events(service.generate(**body(turn)))))
+
+    def alone(turn: int) -> float:
+        return timed(lambda: offline.sample(model, resolve(GenerateRequest(**body(turn)), model.card)))
+
+    taken = interleaved({"service": through, "engine": alone}, rounds)
     over = [1000 * (a - b) for a, b in zip(taken["service"], taken["engine"], strict=True)]
     what = f"{spec.count} × {spec.steps} steps, seconds: through the service, and the engine alone"
     share = statistics.median(over) / 10 / statistics.median(taken["engine"])

@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model import checkpoint, figures, images, run_log, samplers
 from model.data import Dataset
 from model.ema import EMA
-from model.hardware import can_compile, default_device, has_bf16
+from model.hardware import can_compile, default_device, has_bf16, keep_freed_memory
 from model.recipe import Precision, Recipe
 from model.run_log import Report, RunLog
 from model.unet import UNet
@@ -59,6 +59,7 @@ class Trainer:
                 f"{data.source} holds {len(data)} images, fewer than a batch of {recipe.training.batch_size}: "
                 "add images or lower batch_size"
             )
+        keep_freed_memory()
         torch.manual_seed(recipe.training.seed)
         config = recipe.unet_config(data)
         self.unet = UNet(config).to(self.device).to(memory_format=torch.channels_last)

@@ -95,6 +95,13 @@ class Service:
     def images(self, job: dict[str, Any], seconds: float = 180) -> list[bytes]:
         return [self.http.get(url).content for url in self.finished(job, seconds)["urls"]["images"]]
 
+    def asked(self, **body: Any) -> list[bytes]:
+        """Pictures as a client comes by them: it follows the job's events to the end, then takes its pictures."""
+        job = self.generate(**body)
+        for _ in self.events(job, seconds=3600):
+            pass
+        return self.images(job)
+
     def events(self, job: dict[str, Any], last_id: str | None = None, seconds: float = 180) -> Iterator[Event]:
         """The job's stream, as it comes, to its end."""
         headers = {} if last_id is None else {"Last-Event-ID": last_id}

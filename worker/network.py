@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jobs.pace import Pace
 from model.checkpoint import Checkpoint
-from model.hardware import can_compile, has_bf16
+from model.hardware import can_compile, has_bf16, keep_freed_memory
 from model.samplers import guide
 from worker import pacing
 
@@ -38,6 +38,7 @@ class Network:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, most: int, *, deterministic: bool = True) -> None:
+        keep_freed_memory()
         self.device = device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.deterministic = deterministic or device.type != "cuda"

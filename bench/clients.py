@@ -1,0 +1,92 @@
+"""Sixteen clients who want one picture each at once, of the service and of the usual handler: python -m bench.clients
+
+The handler stands around `DDPMPipeline`'s loop with the same weights, and serves one at a time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import typer
+
+from bench.report import interleaved, machine, spread, table, times, write_performance
+from model.hardware import default_device
+from tests.service import Service, free_port, running, wait_until
+
+CLIENTS = 16
+
+
+def at_once(ask: Callable[[int], object]) -> Callable[[int], list[float]]:
+    """A round in which all ask: seconds from each one's question to its picture."""
+
+    def timed(seed: int) -> float:
+        began = time.perf_counter()
+        ask(seed)
+        return time.perf_counter() - began
+
+    def run(turn: int) -> list[float]:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return list(pool.map(timed, range(turn * CLIENTS, (turn + 1) * CLIENTS)))
+
+    return run
+
+
+@contextmanager
+def usual_handler(folder: Path) -> Iterator[httpx.Client]:
+    """The usual handler in a process of its own."""
+    port = free_port()
+    server = subprocess.Popen([sys.executable, "-m", "bench.usual", str(folder), str(port)])
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
+            wait_until(lambda: answers(http), 120)
+            yield http
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/openapi.json").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 100, rounds: int = 3) -> None:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        running(Service(models, Path(state))) as service,
+        usual_handler(models / model) as http,
+    ):
+        classes = len(service.http.get(f"/models/{model}").json()["classes"])
+
+        def ours(seed: int) -> object:
+            same = {"model": model, "guidance_scale": 1, "sampler": "ddpm"}
+            return service.asked(**same, steps=steps, label=seed % classes, seed=seed)
+
+        def theirs(seed: int) -> object:
+            asked = {"label": seed % classes, "steps": steps, "seed": seed}
+            return http.post("/generate", params=asked).raise_for_status()
+
+        taken = interleaved({"Noisemill": at_once(ours), "the usual handler": at_once(theirs)}, rounds)
+    rates = {name: [CLIENTS / max(seconds) for seconds in of] for name, of in taken.items()}
+    first, found = rates["Noisemill"], []
+    for name, of in rates.items():
+        *_, p95 = statistics.quantiles([second for seconds in taken[name] for second in seconds], n=20)
+        found.append([name, spread(of, 2), f"{p95:.2f} s", "" if of is first else times(first, of)])
+    head = [f"{CLIENTS} clients, one picture of {steps} steps each", "jobs a second", "95th percentile", "Noisemill is"]
+    text = f"`{model}`, DDPM without guidance; {rounds} rounds. {machine(default_device())}.\n\n{table(head, found)}"
+    write_performance("clients", default_device(), text)
+
+
+if __name__ == "__main__":
+    typer.run(main)

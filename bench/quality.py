@@ -1,0 +1,64 @@
+"""Whether speed costs quality: distance to real images of what the service's engine makes, in the precision that it
+chooses, and of what `DDPMPipeline`'s loop makes in float32, the same weights in both: python -m bench.quality
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from torchvision.transforms.functional import pil_to_tensor
+
+from bench.report import machine, table, write_performance
+from bench.usual import Pipeline
+from jobs.resolve import resolve
+from jobs.schema import CYCLE, GenerateRequest
+from model import data
+from model.evaluate import Reference
+from model.hardware import default_device
+from model.images import from_uint8
+from worker import offline
+
+BATCH = 100
+
+
+def main(
+    model: Path = Path("checkpoints/mnist"),
+    data_root: Path | None = None,
+    count: int = 500,
+    steps: int = 100,
+    cache: Path = Path("var/evaluate"),
+) -> None:
+    device = default_device()
+    loaded, usual = offline.load(model, device), Pipeline(model, device)
+    card = loaded.card
+    asked = GenerateRequest(count=count, seed=0, steps=steps, sampler="ddpm", label=CYCLE, guidance_scale=1.0)
+    spec = resolve(asked, card)
+    labels = torch.tensor(spec.labels)
+    theirs = [picture for i, of in enumerate(labels.split(BATCH)) for picture in usual(of, steps, seed=i)]
+    samples = {
+        f"Noisemill, {str(loaded.network.dtype).removeprefix('torch.')}": offline.sample(loaded, spec),
+        "`DDPMPipeline`'s loop, float32": torch.stack([pil_to_tensor(picture) for picture in theirs]),
+    }
+    train, test = (
+        data.load(card.data["source"], root=data_root, split=split, size=card.image_size) for split in data.SPLITS
+    )
+    reference = Reference(train, test, cache, device)
+    found = [[name, *figures(reference.compare(from_uint8(pixels), labels))] for name, pixels in samples.items()]
+    head = ["", "accuracy", "Fréchet distance", "kernel distance"]
+    text = f"{count} samples of `{card.name}`, {steps} steps of DDPM without guidance. {machine(device)}."
+    write_performance("quality", device, f"{text}\n\n{table(head, found)}")
+
+
+def figures(of: dict[str, Any]) -> list[str]:
+    distances = [of[name] for name in ("frechet", "kernel")]
+    return [
+        f"{of['accuracy']:.1%}",
+        *(f"{each['distance']:.4f} ({each['interval'][0]:.4f} to {each['interval'][1]:.4f})" for each in distances),
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(main)
