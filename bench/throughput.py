@@ -1,4 +1,4 @@
-"""Pictures a second through the service beside `DDPMPipeline`'s loop, the same weights in both: python -m bench.throughput
+"""Pictures a second through the service, and by `DDPMPipeline`'s loop with the same weights: python -m bench.throughput
 
 One job of 64 pictures, from the request over HTTP to the last PNG. The service runs as `noisemill serve` starts it.
 """

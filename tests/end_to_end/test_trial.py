@@ -3,6 +3,7 @@ which one is killed. Every picture is the same bytes, nothing is lost, and nothi
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 from serve import redis_server
 from tests.service import Event, Service, running
 
-TRIALS, REQUESTS = 8, 25
+TRIALS, REQUESTS = 4, 50
 SECONDS = 180.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # two workers share two cores
 
 
 def requests() -> st.SearchStrategy[dict[str, Any]]:
@@ -44,7 +46,7 @@ def requests() -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def tried(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(Service(tiny.parent, tmp_path_factory.mktemp("trial"))) as service:
+    with running(Service(tiny.parent, tmp_path_factory.mktemp("trial"), ONE_THREAD)) as service:
         service.finished(service.generate(steps=1))  # compiled by now
         yield service
 
@@ -55,7 +57,7 @@ def second_worker(service: Service) -> Iterator[subprocess.Popen[bytes]]:
     url = f"unix://{redis_server.socket_path(service.state)}"
     command = [sys.executable, "-m", "noisemill", "worker", "--redis-url", url, "--models", str(service.models)]
     with service.log.open("ab") as log:
-        worker = subprocess.Popen(command, stdout=log, stderr=log)
+        worker = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | ONE_THREAD)
     try:
         deadline = time.monotonic() + SECONDS
         while service.http.get("/readyz").json()["workers"] < 2:
