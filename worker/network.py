@@ -26,6 +26,7 @@ log = structlog.get_logger()
 # let the number of neighbours into the picture.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
+CUDA_BATCH = 256  # the one size of all batches there, where bytes matter: not measured, since it is part of the build
 MOST_MODELS = 256  # that one process may compile
 
 
@@ -44,6 +45,9 @@ class Network:
         self.deterministic = deterministic or device.type != "cuda"
         self._most = most
         self._smallest = SMALLEST_BF16_BATCH if self.dtype == torch.bfloat16 else SMALLEST_FLOAT32_BATCH
+        self._one_size = device.type == "cuda" and deterministic
+        if self._one_size:
+            self._smallest = self._most = min(most, CUDA_BATCH)
         self._null_class = checkpoint.null_class
         self._unet = checkpoint.unet.to(device, self.dtype).to(memory_format=torch.channels_last)
         self._compiles = can_compile()
@@ -62,7 +66,8 @@ class Network:
         """What computes here, in words."""
         how = "compiled" if self._compiles else "eager"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
-        return f"torch {torch.__version__} {self.device.type} {name} {str(self.dtype).removeprefix('torch.')} {how}"
+        dtype, size = str(self.dtype).removeprefix("torch."), f" by {self._most}" if self._one_size else ""
+        return f"torch {torch.__version__} {self.device.type} {name} {dtype} {how}{size}"
 
     @property
     def pace(self) -> Pace:
@@ -74,7 +79,7 @@ class Network:
     @property
     def slots(self) -> int:
         """Images in its best batch."""
-        return min(self._most, self.pace.batch)
+        return min(self._most, self.pace.batch)  # which is never below the smallest size
 
     @property
     def is_warm(self) -> bool:
@@ -89,15 +94,13 @@ class Network:
         if self._compiles:
             config = self._unet.config
             log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
-            inputs = self._blank(SMALLEST_FLOAT32_BATCH)
-            for tensor in inputs:
-                torch._dynamo.mark_dynamic(tensor, 0)
+            inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
+            if not self._one_size:
+                for tensor in inputs:
+                    torch._dynamo.mark_dynamic(tensor, 0)
             self._run(*inputs)
         known_by = f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
-        pace = pacing.remembered(known_by, lambda: pacing.measured(self._time, self._smallest, self._most))
-        if self.device.type == "cuda" and self.deterministic:
-            pace = Pace(rows=pace.rows[-1:], seconds=pace.seconds[-1:])
-        self._pace = pace
+        self._pace = pacing.remembered(known_by, lambda: pacing.measured(self._time, self._smallest, self._most))
 
     def _time(self, rows: int) -> float:
         inputs = self._blank(rows)
