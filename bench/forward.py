@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.report import interleaved, machine, spread, table, times, write_performance
 from model import checkpoint
-from model.hardware import default_device, has_bf16
+from model.hardware import default_device, has_bf16, keep_freed_memory
 from model.unet import UNet
 
 ROWS = {"cpu": (1, 4, 16, 64), "cuda": (1, 4, 16, 64, 256, 1024)}
@@ -53,6 +53,7 @@ def inputs(unet: UNet, rows: int, device: torch.device) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def main(model: Path = Path("checkpoints/mnist"), device: str | None = None, rounds: int = 7) -> None:
     where = default_device(device)
+    keep_freed_memory()  # as in the service; it helps both
     loaded = checkpoint.load(model)
     with FlopCounterMode(display=False) as counter:
         loaded.unet(*inputs(loaded.unet, 1, torch.device("cpu")))

@@ -45,7 +45,7 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
     first = taken["Noisemill"]
     found = [[name, spread(rates, 3), "" if rates is first else times(first, rates)] for name, rates in taken.items()]
     head = [f"{ROWS} pictures of {steps} steps", "pictures a second", "Noisemill is"]
-    text = f"`{model}`, DDPM without guidance; {rounds} rounds. {machine(device)}.\n\n{table(head, found)}"
+    text = f"`{model}`, DDPM without guidance. {machine(device)}.\n\n{table(head, found)}"
     write_performance("throughput", device, text)
 
 

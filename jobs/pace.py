@@ -10,7 +10,7 @@ from jobs.schema import Contract, Priority
 RESERVE = 0.25  # of the batch
 # A job that fills the batch is given this much more time than one of a single image. At equal shares it would keep
 # half of its rate, less what small batches cost.
-BULK_BONUS = 0.4
+BULK_BONUS = 0.5
 BATCH_SHARE = 1 / 4  # of the time of an interactive job: what one of the class `batch` is given beside it
 
 

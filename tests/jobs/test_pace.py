@@ -19,5 +19,5 @@ def test_of() -> None:
 
 def test_weight() -> None:
     assert weight("interactive", 0, 64) == 1
-    assert weight("interactive", 64, 64) == weight("interactive", 80, 64) == pytest.approx(1.4)
-    assert weight("batch", 64, 64) == pytest.approx(0.35)
+    assert weight("interactive", 64, 64) == weight("interactive", 80, 64) == pytest.approx(1.5)
+    assert weight("batch", 64, 64) == pytest.approx(0.375)
