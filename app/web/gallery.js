@@ -64,7 +64,8 @@ function More({ load }) {
 /** One job; drawn anew only where its own view has changed, for there may be a thousand. */
 class Entry extends Component {
   shouldComponentUpdate({ view, chosen }) {
-    return chosen !== this.props.chosen || JSON.stringify(view) !== JSON.stringify(this.props.view);
+    const old = this.props.view;
+    return chosen !== this.props.chosen || (view !== old && JSON.stringify(view) !== JSON.stringify(old));
   }
 
   render({ view, chosen, toggle }) {

@@ -88,7 +88,7 @@ export class Job {
   }
 
   get #over() {
-    return this.problem !== null || (this.#heardAll && ended(this.view));
+    return this.problem !== null || (this.#heardAll && this.view !== null && ended(this.view));
   }
 
   #follow() {

@@ -15,24 +15,26 @@ export function Picture({ job: id, position, cards, go, close, again, compare })
   const job = useJob(id);
   useEffect(() => dialog.current.showModal(), []);
   const leave = (event) => event.target === dialog.current && dialog.current.close(); // a click beside it
-  return html`<dialog ref=${dialog} class="picture" aria-label=${`Image ${position}`} onClose=${close} onClick=${leave}>
+  return html`<dialog ref=${dialog} class="picture" aria-label=${`Image ${position}`} onClose=${close} onClick=${leave}
+    onKeyDown=${turning(go, position, job.view?.request.count ?? 0)}>
     <div class="inside">
       <button type="button" class="quiet icon shut" aria-label="Close" onClick=${() => dialog.current.close()}><${Close} /></button>
       ${job.view === null || position >= job.view.request.count
         ? html`<${Missing} job=${job} />`
-        : html`<${Closer} key=${position} job=${job} position=${position} cards=${cards} go=${go} again=${again} compare=${compare} />`}
+        : html`<${Closer} job=${job} position=${position} cards=${cards} go=${go} again=${again} compare=${compare} />`}
     </div>
   </dialog>`;
 }
 
 function Closer({ job, position, cards, go, again, compare }) {
   const [at, setAt] = useState(null); // counts the stops at which this image moved; null: the end
+  useEffect(() => setAt(null), [position]);
   const { request } = job.view;
   const card = cards.find(({ name }) => name === request.model);
   const size = card?.image_size ?? 28;
   const stops = job.film.stops(position);
   const caption = (stop) => stepWords(job.film.frame(stops[stop]));
-  return html`<div class="closer" onKeyDown=${turning(go, position, request.count)}>
+  return html`<div class="closer">
     <div class="large">
       <${Cell} job=${job} position=${position} at=${at === null ? null : stops[at]} size=${size} side=${Math.min(innerWidth - 64, innerHeight - 330, 480)} name=${`Image ${position}`} />
       <${Timeline} length=${stops.length} at=${at} go=${setAt} caption=${caption} />
