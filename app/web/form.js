@@ -34,8 +34,8 @@ export function Form({ cards, settings, change, choose, vary, setVary, refusal, 
       ${!varied("label") && html`<${Classes} card=${card} label=${settings.label} choose=${(label) => change({ label })} />`}
       <${NumberField} ...${field("count")} words="Images" hint=${`1 to ${card.max_count}`} least=${1} most=${64} />
       ${!varied("steps") && html`<${NumberField} ...${field("steps")} words="Steps" hint=${`more is finer, to ${card.num_train_timesteps}`} least=${1} most=${Math.min(100, card.num_train_timesteps)} />`}
-      ${!varied("guidance_scale") && card.null_class !== null && html`<${NumberField} ...${field("guidance_scale")} words="Guidance" hint="1 is none; more: truer to class" least=${0} most=${8} step=${0.25} mode="decimal" />`}
-      <${NumberField} ...${field("frames")} words="Frames" hint="moments to show, 0 to 100" least=${0} most=${100} />
+      ${!varied("guidance_scale") && card.null_class !== null && html`<${NumberField} ...${field("guidance_scale")} words="Guidance" hint="1 is none, 3 is strong" least=${0} most=${8} step=${0.25} mode="decimal" />`}
+      <${NumberField} ...${field("frames")} words="Frames" hint="steps to show, to 100" least=${0} most=${100} />
       ${!varied("sampler") && html`<${ChoiceField} ...${field("sampler")} wide=${true} words="Sampler" options=${card.samplers} hint=${SAMPLERS[settings.sampler]} />`}
       <${SeedField} seed=${settings.seed} last=${last} set=${(seed) => change({ seed })} wrong=${wrong.has("seed")} />
     </div>

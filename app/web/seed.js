@@ -15,6 +15,6 @@ export function SeedField({ seed, last, set, wrong }) {
       <button id="lock" type="button" class="quiet icon" aria-label="Keep the seed" title=${title} aria-pressed=${String(kept)}
         onClick=${() => set(kept ? "" : last || drawSeed())}><${Lock} closed=${kept} /></button>
     </div>
-    <small id="seed-hint">${kept ? "Kept: the same settings give the same pictures" : "Where the noise comes from; lock it to have the same again"}</small>
+    <small id="seed-hint">${kept ? "Kept: the same settings give the same pictures" : "Where the noise comes from; lock to keep it"}</small>
   </div>`;
 }

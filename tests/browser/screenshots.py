@@ -34,7 +34,7 @@ SHOTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gallery.png": ("/#gallery", ".jobs img", WIDE | LIGHT),
     "model.png": (f"/#model={MODEL}", ".model img", TALL | LIGHT),
     "model-dark.png": (f"/#model={MODEL}", ".model img", TALL | DARK),
-    "start.png": ("/", ".intro img", WIDE | LIGHT),
+    "start.png": ("/", ".recent img", WIDE | LIGHT),
 }
 
 GIF = "run.gif"

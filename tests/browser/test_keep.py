@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Download, expect
 
 from tests.browser.desk import Desk
+from tests.service import Service
 
 # As a file dropped from outside arrives.
 DROP = """([text, name]) => {
@@ -45,9 +46,9 @@ def test_results_can_be_downloaded(desk: Desk, tmp_path: Path) -> None:
     assert download("ZIP").read_bytes().startswith(b"PK")
 
 
-def test_a_shared_link_shows_a_job_that_has_ended(desk: Desk, browser: Browser) -> None:
+def test_a_shared_link_shows_a_job_that_has_ended(desk: Desk, browser: Browser, service: Service) -> None:
     job_id = desk.make(count="1", steps="25", seed="7")
-    other = Desk(browser.new_context(viewport={"width": 1200, "height": 800}).new_page())
+    other = Desk(browser.new_context(base_url=service.url, viewport={"width": 1200, "height": 800}).new_page())
     other.open(desk.page.url)
     other.wait_for(job_id)
     other.wait_for_results(job_id)

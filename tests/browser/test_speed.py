@@ -51,7 +51,7 @@ def test_256_images_are_shown_and_updated_without_a_long_task(desk: Desk) -> Non
     desk.page.add_init_script(WATCH_TASKS)
     desk.page.reload()
     desk.open()
-    job_id = desk.make(count="256", steps="200", frames="50")
+    job_id = desk.make(count="256", steps="60", frames="50")
     scrubber = desk.job(job_id).locator(".scrubber")
     for stop in range(0, 50, 5):
         scrubber.fill(str(stop))
