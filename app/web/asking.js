@@ -38,7 +38,9 @@ export function useAsking(cards) {
       return true;
     },
     /** The same for a job that the address names, unless something was chosen already; asking again brings other pictures. */
-    begin: (request) => !touched && cardOf(request.model) && fit(cardOf(request.model), { ...settingsOf(request), seed: "" }),
+    beginVary: (axis, values) => !touched && setVary({ axis, values }),
+    begin: (request) =>
+      !touched && cardOf(request.model) && set(recommended(cardOf(request.model), { ...settingsOf(request), seed: "" })),
   };
 }
 

@@ -1,20 +1,23 @@
-import { html, useMemo, useState } from "./html.js";
+import { html, useEffect, useMemo, useState } from "./html.js";
 import { useJob } from "./job.js";
 import { Missing } from "./panel.js";
 import { Plate } from "./plate.js";
 import { Status } from "./status.js";
 import { Timeline } from "./timeline.js";
-import { AXES, valueWords } from "./vary.js";
+import { AXES, valueOf, valueWords } from "./vary.js";
 import { facts, stepWords } from "./words.js";
 
 /** Jobs side by side, moved in step: each shows what it had come to after the same share of its frames. */
-export function Compare({ ids, cards, pick }) {
+export function Compare({ ids, cards, pick, begin }) {
   const jobs = ids.map(useJob);
   const [at, setAt] = useState(null);
   const known = jobs.filter(({ view }) => view !== null);
   const length = Math.max(0, ...known.map(({ film }) => film.length));
   const card = cards.find(({ name }) => name === known[0]?.view.request.model);
   const axis = differing(known.map(({ view }) => view.request));
+  useEffect(() => {
+    if (axis && begin && known.length === ids.length) begin(axis, known.map(({ view }) => valueOf(axis, view.request)));
+  }, [known.length, Boolean(begin)]);
   const stopOf = ({ film }) => (at === null ? null : Math.round((at / Math.max(1, length - 1)) * (film.length - 1)));
   return html`<section class="compare" aria-label="Comparison">
     ${known.length > 0 && html`<p class="lede">The same noise${axis ? `, other ${AXES[axis].toLowerCase()}` : ""}.</p>`}

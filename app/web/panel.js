@@ -20,14 +20,14 @@ export function Panel({ id, cards, alone, pick, close, adopt }) {
       <${Status} job=${job} />
       <button type="button" class="quiet icon" aria-label="Take this job off the page" title="Take off the page; it stays in the gallery" onClick=${close}><${Close} /></button>
     </header>
-    <${Plate} job=${job} at=${at} card=${card} pick=${choose} height=${alone ? Math.max(innerHeight - 290, 280) : 420} />
+    <${Plate} job=${job} at=${at} card=${card} pick=${choose} height=${alone ? Math.max(innerHeight - 230, 280) : 420} />
     <${Timeline} length=${job.film.length} at=${at} go=${setAt} caption=${(stop) => stepWords(job.film.frame(stop))} />
-    <p class="note">${legend(view, job.film.length)}</p>
-    <${Facts} request=${view.request} card=${card} />
     <footer>
+      <${Facts} request=${view.request} card=${card} />
+      <p class="note">${legend(view, job.film.length, alone)}</p>
       <${Downloads} urls=${view.urls} />
-      <a class="quiet" href=${jobsAt([id])}>Link to this job</a>
-      <button type="button" class="quiet" onClick=${() => adopt(view.request)}>Use these settings</button>
+      <p class="more-links"><a class="quiet" href=${jobsAt([id])}>Link to this job</a>
+        <button type="button" class="quiet" onClick=${() => adopt(view.request)}>Use these settings</button></p>
     </footer>
   </article>`;
 }
@@ -46,9 +46,9 @@ export const Facts = ({ request, card }) => html`<dl class="facts">
   ${facts(request, card).map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}
 </dl>`;
 
-function legend({ status, request }, frames) {
+function legend({ status, request }, frames, alone) {
   if (request.count > SHOWN_IMAGES && status !== "finished") return `Frames show the first ${SHOWN_IMAGES} images; the others appear when they are done.`;
-  if (frames === 0) return "";
+  if (frames === 0 || !alone) return "";
   return "Each step shows x̂₀: what the network takes the finished picture to be. Choose a picture for a closer look.";
 }
 

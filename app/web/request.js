@@ -47,7 +47,7 @@ export const settingsOf = (request) => ({
   label: sharedLabel(request),
   count: String(request.count),
   first_index: String(request.first_index),
-  frames: String(request.frames),
+  frames: request.frames === request.steps ? BLANK.frames : String(request.frames), // there are no more than steps
   priority: request.priority,
 });
 

@@ -42,7 +42,7 @@ export function Studio({ cards, trouble, route, asking, pick, open, notice }) {
       <p class="notice" role="status">${notice}</p>
       ${route.jobs.length === 0 && html`<${Intro} comparing=${comparing} card=${card} />`}
       ${route.jobs.length > 0 && html`<${Begin} id=${route.jobs[0]} ready=${Boolean(card)} begin=${asking.begin} />`}
-      ${route.jobs.length > 0 && comparing && html`<${Compare} key=${route.jobs.join()} ids=${route.jobs} cards=${cards} pick=${pick} />`}
+      ${route.jobs.length > 0 && comparing && html`<${Compare} key=${route.jobs.join()} ids=${route.jobs} cards=${cards} pick=${pick} begin=${card ? asking.beginVary : null} />`}
       ${!comparing && html`<div class="panels" data-alone=${route.jobs.length === 1}>
         ${route.jobs.map((id) => html`<${Panel} key=${id} id=${id} cards=${cards} alone=${route.jobs.length === 1} pick=${pick}
           close=${() => (location.hash = jobsAt(shown().filter((other) => other !== id)))} adopt=${(request) => asking.adopt(settingsOf(request))} />`)}

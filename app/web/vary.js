@@ -43,6 +43,8 @@ function Value({ axis, value, card, k, set }) {
   </select>`;
 }
 
+export const valueOf = (axis, request) => String(axis === "label" ? request.labels[0] : request[axis]);
+
 /** One value in a word or two, as a heading. */
 export function valueWords(axis, request, card) {
   if (axis === "label") return className(request.labels?.[0], request, card);

@@ -4,11 +4,11 @@ import { ended } from "./api.js";
 const STATUS = { queued: "Queued", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
 
 export const SAMPLERS = {
-  ddpm: "The original: noise is taken away and a little put back. Wants many steps.",
-  ddpm_beta: "As ddpm, with more of the noise put back.",
-  ddim: "No noise is put back: straight from one noise to one picture. Good from 20 steps.",
-  dpmpp_2m: "Looks at two steps at once (DPM-Solver++). Good from 10 steps.",
-  heun: "Corrects each step by a second look. Good from 20 steps.",
+  ddpm: "The original: random at each step. From 50 steps.",
+  ddpm_beta: "As ddpm, with more noise put back. Many steps.",
+  ddim: "No noise put back: straight on. From 20 steps.",
+  dpmpp_2m: "DPM-Solver++: 20 steps do for ddpm's 1000.",
+  heun: "Looks at each step twice. From 20 steps.",
 };
 
 export function statusWords(view) {

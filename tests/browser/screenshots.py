@@ -38,7 +38,7 @@ SHOTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 GIF = "run.gif"
-GIF_WIDTH, GIF_COLOURS = 760, 32
+GIF_GREYS, GIF_COLOURS = 32, 24  # of the images, and of the page around them
 GIF_FRAME_MS, GIF_LAST_FRAME_MS = 140, 2500
 
 
@@ -61,7 +61,7 @@ def shoot(browser: Browser, address: str, ready: str, options: dict[str, Any]) -
     page.wait_for_load_state("networkidle")
     page.evaluate("document.fonts.ready")
     if options.get("device_scale_factor") == 2:
-        page.evaluate("document.querySelector('#stage').scrollIntoView()")
+        page.evaluate("document.querySelector('#stage').scrollIntoView({ behavior: 'instant' })")
     page.wait_for_timeout(300)
     return page
 
@@ -71,13 +71,14 @@ def animation(page: Page) -> bytes:
     job, scrubber = page.locator(".job"), page.locator(".scrubber")
     box = job.bounding_box()
     assert box is not None
-    clip = {"x": box["x"] - 16, "y": box["y"] - 8, "width": GIF_WIDTH, "height": 800 - box["y"]}
+    clip = {"x": box["x"] - 16, "y": box["y"] - 8, "width": box["width"] + 32, "height": box["height"] + 24}
     frames = []
     for stop in range(int(scrubber.get_attribute("max") or 0) + 1):
         scrubber.fill(str(stop))
+        page.evaluate("document.activeElement.blur()")
         page.wait_for_timeout(200)
         frames.append(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
-    palette = frames[-1].quantize(GIF_COLOURS, dither=Image.Dither.NONE)
+    palette = _palette(frames[-1])
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [GIF_FRAME_MS] * (len(frames) - 1) + [GIF_LAST_FRAME_MS]
     buffer = io.BytesIO()
@@ -85,9 +86,19 @@ def animation(page: Page) -> bytes:
     return buffer.getvalue()
 
 
+def _palette(frame: Image.Image) -> Image.Image:
+    """Greys, and the page's own colours: a palette drawn from the whole would be greys alone."""
+    greys = [(level, level, level) for level in (round(255 * k / (GIF_GREYS - 1)) for k in range(GIF_GREYS))]
+    counted = sorted(frame.getcolors(frame.width * frame.height) or [], reverse=True)
+    coloured = [colour for _, colour in counted if max(colour) - min(colour) > 1]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for colour in (greys + coloured[:GIF_COLOURS]) for channel in colour])
+    return palette
+
+
 def main(url: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    compared = [generate(url, count=9, seed=SEED, label="cycle", **differs) for differs in COMPARED]
+    compared = [generate(url, count=4, seed=SEED, label="cycle", **differs) for differs in COMPARED]
     other = generate(url, model="fashion-mnist", count=16, seed=SEED, label="cycle")
     job = generate(url, count=16, seed=SEED, label="cycle", frames=30)
     ids = {"job": job, "other": other, "compared": ",".join(compared)}
