@@ -33,8 +33,6 @@ SHOTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "compare.png": ("/#compare={compared}", ".compare .scrubber", WIDE | LIGHT),
     "gallery.png": ("/#gallery", ".jobs img", WIDE | LIGHT),
     "model.png": (f"/#model={MODEL}", ".model img", TALL | LIGHT),
-    "model-dark.png": (f"/#model={MODEL}", ".model img", TALL | DARK),
-    "start.png": ("/", ".recent img", WIDE | LIGHT),
 }
 
 GIF = "run.gif"
