@@ -170,17 +170,14 @@ def test_a_full_queue_says_when_to_try_again(small: Service, browser: Browser) -
 
 
 def test_being_offline_is_said_and_passes(desk: Desk, complaints: list[str]) -> None:
-    job_id = desk.generate(count="64", steps="1000", sampler="ddpm")
-    desk.wait_for(job_id, "running")
+    desk.fill(count="1", steps="10")
     desk.page.context.set_offline(True)
     desk.page.click("#generate")
     expect(desk.page.get_by_role("alert")).to_contain_text("The service cannot be reached")
     desk.page.context.set_offline(False)
-    desk.page.click("#generate")
+    desk.make()
     expect(desk.page.get_by_role("alert")).to_have_count(0)
-    desk.job(job_id).get_by_role("button", name="Cancel").click()
-    desk.wait_for(job_id, "canceled")
-    assert all("ERR_INTERNET_DISCONNECTED" in each for each in complaints)
+    assert all("net::ERR_" in each for each in complaints)
     complaints.clear()
 
 
