@@ -1,64 +1,87 @@
-import { About } from "./about.js";
-import { fetchModels, generate } from "./api.js";
-import { Form } from "./form.js";
-import { JobPanel } from "./job.js";
-import { Recent } from "./recent.js";
+import { ask, askEach, useAsking } from "./asking.js";
+import { useCatalog } from "./catalog.js";
+import { useDrop } from "./drop.js";
+import { Gallery } from "./gallery.js";
+import { html, render, useEffect, useMemo, useState } from "./html.js";
+import { Model, Models } from "./model.js";
+import { Picture } from "./picture.js";
+import { recipeOf } from "./png.js";
+import { settingsOfRecipe } from "./request.js";
+import { compareAt, jobsAt, pictureAt, read } from "./route.js";
+import { Studio } from "./studio.js";
 
-const RETRY_MS = 3000;
-
-let cards = [];
-
-const intro = document.querySelector("#intro");
-const about = new About(document.querySelector("#about"));
-const recent = new Recent(document.querySelector("#recent"));
-const panel = new JobPanel(document.querySelector("#job"), {
-  cardOf: (name) => cards.find((card) => card.name === name),
-  onKnown: (view) => form.adopt(view.request),
-  onEnded: refreshRecent,
-});
-const form = new Form(document.querySelector("#ask"), async (body) => {
-  const view = await generate(body);
-  location.hash = `job=${view.id}`;
-});
-
-/** The fragment names what is on show, a job or a model, so that a reload or a shared link shows it again. */
-const inAddress = (what) => new URLSearchParams(location.hash.slice(1)).get(what);
-
-function show() {
-  const id = inAddress("job");
-  showModel();
-  if (id === null) panel.close();
-  else panel.show(id);
-  refreshRecent();
+/** What is on show follows the address, and the address what is done. */
+function App() {
+  const { cards, trouble } = useCatalog();
+  const route = useRoute();
+  const asking = useAsking(cards);
+  const [notice, setNotice] = useState("");
+  const open = useMemo(() => (file) => openPicture(file, cards, asking.adopt).then(setNotice), [cards]);
+  const over = useDrop(open);
+  const pick = useMemo(() => (job, position) => (location.hash = pictureAt({ job, position })), []);
+  const view = { gallery: Gallery, models: Models, model: ModelPage }[route.view] ?? Studio;
+  return html`
+    <${view} cards=${cards} trouble=${trouble} route=${route} asking=${asking} pick=${pick} open=${open} notice=${notice} />
+    ${route.picture && html`<${Over} key=${route.picture.job} picture=${route.picture} route=${route} cards=${cards} />`}
+    ${over && html`<p class="drop">Let go: the settings of a PNG that was made here come back.</p>`}`;
 }
 
-function showModel() {
-  const card = cards.find(({ name }) => name === inAddress("model"));
-  intro.hidden = card !== undefined || inAddress("job") !== null;
-  if (card !== undefined) form.choose(card.name);
-  about.show(card);
+function useRoute() {
+  const [route, setRoute] = useState(read(location.hash));
+  useEffect(() => {
+    const follow = () => setRoute(read(location.hash));
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  useEffect(() => {
+    mark(route.view);
+    scrollTo(0, 0);
+  }, [route.view, route.model]);
+  return route;
 }
 
-async function refreshRecent() {
-  await recent.refresh();
-  recent.mark(inAddress("job"));
-}
-
-/** Asks until a worker has published a model. */
-async function loadModels() {
-  try {
-    cards = await fetchModels();
-    if (cards.length > 0) {
-      form.offer(cards);
-      return showModel();
-    }
-    form.wait("No model is served yet. Models appear here as soon as a worker has loaded them.");
-  } catch (error) {
-    form.wait(`The models cannot be had: ${error.detail || error.message}. Trying again…`);
+/** Marks the present place among the links at the top, which are there before any script runs. */
+function mark(view) {
+  const place = { make: "", model: "models" }[view] ?? view;
+  for (const link of document.querySelectorAll("#places a")) {
+    link.ariaCurrent = link.getAttribute("href") === `#${place}` ? "page" : null;
   }
-  setTimeout(loadModels, RETRY_MS);
 }
 
-addEventListener("hashchange", show);
-await loadModels();
-show();
+function ModelPage({ cards, trouble, route, asking }) {
+  const card = cards.find(({ name }) => name === route.model);
+  if (card) return html`<${Model} card=${card} choose=${asking.choose} />`;
+  return html`<p class="empty" role="status">${trouble || `No model of the name ${route.model} is served.`} <a href="#models">All models</a></p>`;
+}
+
+/** One picture over what is on show. */
+function Over({ picture, route, cards }) {
+  const card = (name) => cards.find((each) => each.name === name);
+  const others = route.view === "make" ? route.jobs : [];
+  return html`<${Picture} ...${picture} cards=${cards}
+    go=${(position) => location.replace(pictureAt({ ...picture, position }))}
+    close=${() => location.hash.includes("picture=") && (location.hash = pictureAt(null))}
+    again=${async (settings) => (location.hash = jobsAt([await ask(settings, card(settings.model)), ...others]))}
+    compare=${async (settings, axis, values) => (location.hash = compareAt(await askEach(settings, axis, values, card(settings.model))))} />`;
+}
+
+/** Brings back the settings that a PNG carries; what came of it, in words. */
+async function openPicture(file, cards, adopt) {
+  if (!file) return "";
+  const recipe = await recipeOf(file);
+  if (recipe === null) return `${file.name} carries no settings. A single image's PNG does; a sheet of several does not.`;
+  const card = cards.find(({ digest }) => digest === recipe.model_hash);
+  if (!card) return `${file.name} was made by a model that is not served here (digest ${String(recipe.model_hash).slice(0, 12)}).`;
+  adopt(settingsOfRecipe(recipe, card));
+  if (read(location.hash).view !== "make") location.hash = "";
+  const begun = recipe.image_sha256 ? " It began from a picture, which a PNG does not carry, so what comes will differ." : "";
+  return `The settings of ${file.name} are back: index ${recipe.index} of seed ${recipe.seed}. Generate makes it again.${begun}`;
+}
+
+render(html`<${App} />`, document.querySelector("main"));
+
+// Not by a fragment: that names what is on show.
+document.querySelector("#skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector("main").focus();
+});

@@ -1,25 +1,64 @@
 /** The frames of one job, in the order in which they came. Images that move together share a frame. */
 export class Film {
   #frames = [];
+  #onDecoded;
+
+  /** `onDecoded()` is called when a picture that was asked for can be had. */
+  constructor(onDecoded) {
+    this.#onDecoded = onDecoded;
+  }
 
   get length() {
     return this.#frames.length;
   }
 
   add(frame) {
-    this.#frames.push({ ...frame, images: frame.images.map((png) => `data:image/png;base64,${png}`) });
+    this.#frames.push(new Frame(frame, this.#onDecoded));
   }
 
   frame(stop) {
     return this.#frames[stop];
   }
 
-  /** What each position showed once frame `stop` had come: a Map of position to image URL. */
-  pictures(stop) {
-    const shown = new Map();
-    for (const { first, images } of this.#frames.slice(0, stop + 1)) {
-      images.forEach((url, i) => shown.set(first + i, url));
+  /** What an image showed once frame `stop` had come: undefined where nothing had, null while it is decoded. */
+  picture(stop, position) {
+    for (let at = Math.min(stop, this.length - 1); at >= 0; at -= 1) {
+      if (this.#frames[at].holds(position)) return this.#frames[at].picture(position);
     }
-    return shown;
+    return undefined;
+  }
+
+  /** At which stops an image moved. */
+  stops(position) {
+    return [...this.#frames.keys()].filter((stop) => this.#frames[stop].holds(position));
+  }
+}
+
+/** One frame event. Its pictures are decoded when they are first asked for, off the main thread. */
+class Frame {
+  #images;
+  #pictures = new Map();
+  #onDecoded;
+
+  constructor({ step, steps, timestep, first, images }, onDecoded) {
+    Object.assign(this, { step, steps, timestep, first, count: images.length });
+    this.#images = images;
+    this.#onDecoded = onDecoded;
+  }
+
+  holds(position) {
+    return this.first <= position && position < this.first + this.count;
+  }
+
+  picture(position) {
+    if (!this.#pictures.has(position)) this.#decode(position);
+    return this.#pictures.get(position);
+  }
+
+  async #decode(position) {
+    this.#pictures.set(position, null);
+    const bytes = Uint8Array.from(atob(this.#images[position - this.first]), (letter) => letter.charCodeAt(0));
+    this.#pictures.set(position, await createImageBitmap(new Blob([bytes], { type: "image/png" })));
+    this.#onDecoded();
   }
 }

@@ -1,156 +1,156 @@
-import { cancel, ended } from "./api.js";
-import { Follower } from "./follower.js";
-import { Plate, SHOWN_IMAGES } from "./plate.js";
+import { ended, fetchJob, parse, Problem } from "./api.js";
+import { events } from "./events.js";
+import { Film } from "./film.js";
+import { useEffect, useState } from "./html.js";
+import { Sheet } from "./sheet.js";
+import { Turns } from "./turns.js";
 
-const STATUS = { queued: "Queued", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
-const DOWNLOADS = { "#download-png": "grid", "#download-gif": "process", "#download-zip": "archive" };
+export const SHOWN_IMAGES = 64; // a job's frames hold no more
 
-/** The panel that shows one job, from its place in the queue to its downloads. */
-export class JobPanel {
-  #root;
-  #plate;
-  #cardOf;
-  #onKnown;
-  #onEnded;
-  #follower = null;
-  #view = null;
+const LOOK_MS = 1500;
+const RETRY_MS = 1000;
+const LINGER_MS = 2000; // for which a job goes on being followed when nobody watches, as between two views
+const ENDINGS = ["done", "failed", "canceled"];
 
-  /**
-   * `cardOf(name)` is a model's card, if it is served. `onKnown(view)` is called once a job put on show is known,
-   * and `onEnded()` when it ends while on show.
-   */
-  constructor(root, { cardOf, onKnown, onEnded }) {
-    this.#root = root;
-    this.#cardOf = cardOf;
-    this.#onKnown = onKnown;
-    this.#onEnded = onEnded;
-    this.#plate = new Plate(this.#find("#plate"));
-    this.#find("#cancel").addEventListener("click", () => this.#cancel());
+const turns = new Turns(2, 1000);
+const jobs = new Map();
+
+/** The one Job of this id, whoever shows it. */
+export function jobOf(id) {
+  if (!jobs.has(id)) jobs.set(id, new Job(id));
+  return jobs.get(id);
+}
+
+/** A Job, for a component that is drawn anew whenever something is heard of it. */
+export function useJob(id) {
+  const [, draw] = useState(0);
+  useEffect(() => jobOf(id).watch(() => draw((count) => count + 1)), [id]);
+  return jobOf(id);
+}
+
+/**
+ * A job, followed while it is watched and until it has ended: its frames by listening, and its place, time and results by
+ * asking. A stream that breaks is taken up after the last event heard, so no frame is lost and none comes twice.
+ *
+ * `view` is the JobView, `film` its frames, `problem` why there is none; `connected` whether the service answers.
+ */
+export class Job {
+  view = null;
+  problem = null;
+  connected = true;
+  film = new Film(() => this.#repaint());
+  #sheet = null;
+  #watchers = new Set();
+  #painters = new Set();
+  #following = null; // AbortController
+  #lastId = "";
+  #heardAll = false;
+
+  constructor(id) {
+    this.id = id;
   }
 
-  show(id) {
-    this.close();
-    this.#root.hidden = false;
-    this.#root.dataset.job = id;
-    this.#say("Looking for the job…", "");
-    this.#follower = new Follower(id, {
-      view: (view) => this.#render(view),
-      replay: () => this.#plate.rewind(),
-      frame: (frame) => this.#plate.add(frame),
-      connected: (is) => (this.#find("#connection").hidden = is),
-      missing: (problem) => this.#say(problem.title, problem.detail),
-    });
+  /** Calls `listener()` whenever something is heard. Returns what ends that. */
+  watch(listener) {
+    this.#watchers.add(listener);
+    this.#follow();
+    return () => {
+      this.#watchers.delete(listener);
+      setTimeout(() => this.#watchers.size === 0 && this.#following?.abort(), LINGER_MS);
+    };
   }
 
-  close() {
-    this.#follower?.close();
-    this.#view = null;
-    this.#root.hidden = true;
-    delete this.#root.dataset.status;
-    this.#plate.prepare(0, 1);
-    this.#find("#facts").replaceChildren();
-    this.#find("#connection").hidden = true;
-    this.#find("#cancel").hidden = true;
-    this.#offerDownloads({});
+  /** Calls `listener()` whenever a picture that was asked for can be drawn. */
+  paint(listener) {
+    this.#painters.add(listener);
+    return () => this.#painters.delete(listener);
   }
 
-  #find(selector) {
-    return this.#root.querySelector(selector);
+  /** `[source, x, y, size]` of an image at a stop of the film, or at its end (null). As in Film, undefined or null. */
+  picture(position, at) {
+    const final = this.view?.status === "finished" && (at === null || at >= this.film.length - 1);
+    const cut = final ? this.#results.cut(position) : null;
+    if (cut !== null) return cut;
+    const picture = this.film.picture(at ?? Infinity, position);
+    if (!picture) return final ? null : picture;
+    return [picture, 0, 0, picture.width];
   }
 
-  #render(view) {
-    const before = this.#view;
-    this.#view = view;
-    this.#root.dataset.status = view.status;
-    if (before === null) {
-      this.#introduce(view);
-      this.#onKnown(view);
+  /** A view that was had otherwise, as the answer to a cancel. */
+  see(view) {
+    this.view = view;
+    this.#tell();
+  }
+
+  get #results() {
+    this.#sheet ??= new Sheet(this.view.urls.grid, this.view.request.count, () => this.#repaint());
+    return this.#sheet;
+  }
+
+  get #over() {
+    return this.problem !== null || (this.#heardAll && this.view !== null && ended(this.view));
+  }
+
+  #follow() {
+    if (this.#over || (this.#following !== null && !this.#following.signal.aborted)) return;
+    const following = (this.#following = new AbortController());
+    this.#look(following.signal);
+    this.#listen(following.signal);
+  }
+
+  async #look(signal) {
+    while (!signal.aborted && this.problem === null) {
+      await this.#try(async () => this.#heard({ view: await fetchJob(this.id, signal) }), signal);
+      if (this.view !== null && ended(this.view)) return;
+      await pause(LOOK_MS);
     }
-    this.#say(statusWords(view), etaWords(view));
-    this.#find("#progress").value = view.progress.steps_done / view.progress.steps;
-    this.#find("#cancel").hidden = ended(view);
-    if (view.status === "finished") this.#plate.finish(view.urls.images);
-    this.#offerDownloads(view.urls);
-    if (before !== null && !ended(before) && ended(view)) this.#onEnded();
   }
 
-  #introduce(view) {
-    const card = this.#cardOf(view.request.model);
-    this.#plate.prepare(view.request.count, card?.image_size ?? 1);
-    this.#find("#facts").replaceChildren(...facts(view.request, card).flatMap(entry));
-    this.#find("#plate").scrollIntoView({ block: "nearest" }); // on a phone the form fills the screen
+  async #listen(signal) {
+    while (!signal.aborted && !this.#heardAll && this.problem === null) {
+      await this.#try(() => turns.take((turn) => this.#read(turn), signal), signal);
+      await pause(100); // where the service ends streams at once, it is not asked without end
+    }
+    if (signal.aborted || this.problem !== null) return;
+    await this.#try(async () => this.#heard({ view: await fetchJob(this.id, signal) }), signal);
   }
 
-  /** Written only where it changes, for a screen reader speaks every write. */
-  #say(status, eta) {
-    const live = this.#find("#status");
-    if (live.textContent !== status) live.textContent = status;
-    this.#find("#eta").textContent = eta;
-  }
-
-  #offerDownloads(urls) {
-    for (const [selector, name] of Object.entries(DOWNLOADS)) {
-      const link = this.#find(selector);
-      link.hidden = !urls[name];
-      if (urls[name]) link.href = urls[name];
+  /** A stream may end where the service is restarted; then it is read on. */
+  async #read(signal) {
+    for await (const { id, type, data } of events(`/jobs/${encodeURIComponent(this.id)}/events`, this.#lastId, signal)) {
+      this.#lastId = id;
+      if (type === "frame") this.film.add(parse(data));
+      if (ENDINGS.includes(type)) this.#heardAll = true;
+      this.#heard({});
+      if (this.#heardAll) return;
     }
   }
 
-  async #cancel() {
-    const button = this.#find("#cancel");
-    button.disabled = true;
-    // A job that has ended meanwhile says so in its stream; one that could not be reached can be asked again.
-    await cancel(this.#view).catch((error) => (this.#find("#eta").textContent = error.detail ?? "Not canceled."));
-    button.disabled = false;
+  async #try(act, signal) {
+    try {
+      await act();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && !error.passing) return this.#heard({ problem: error });
+      this.connected = false;
+      this.#tell();
+      await pause(RETRY_MS);
+    }
+  }
+
+  #heard(news) {
+    Object.assign(this, news, { connected: true });
+    this.#tell();
+  }
+
+  #tell() {
+    for (const listener of this.#watchers) listener();
+    this.#repaint();
+  }
+
+  #repaint() {
+    for (const listener of this.#painters) listener();
   }
 }
 
-function statusWords(view) {
-  const status = STATUS[view.status];
-  return view.status === "failed" && view.error ? `${status}: ${view.error}` : status;
-}
-
-function etaWords(view) {
-  if (view.status === "finished") return `in ${duration(view.ended_at - view.started_at, 1)}`;
-  if (ended(view)) return "";
-  const words = [];
-  if (view.status === "queued") words.push(placeWords(view.position));
-  if (view.eta_seconds !== null) words.push(`about ${duration(view.eta_seconds)} left`);
-  if (view.attempt > 1) words.push(`attempt ${view.attempt}`);
-  return words.filter(Boolean).join(" · ");
-}
-
-function placeWords(position) {
-  if (position === null) return "";
-  if (position === 0) return "next in line";
-  return position === 1 ? "1 job ahead" : `${position} jobs ahead`;
-}
-
-function duration(seconds, digits = 0) {
-  return seconds < 90 ? `${seconds.toFixed(digits)} s` : `${Math.round(seconds / 60)} min`;
-}
-
-function facts(request, card) {
-  const rows = [["Model", request.model]];
-  if (request.labels !== null) rows.push(["Class", classWords(request, card)]);
-  rows.push(["Images", countWords(request.count)], ["Seed", request.seed]);
-  rows.push(["Steps", request.steps], ["Sampler", request.sampler]);
-  if (request.null_class !== null) rows.push(["Guidance", request.guidance_scale]);
-  return rows;
-}
-
-const countWords = (count) => (count > SHOWN_IMAGES ? `${count}, the first ${SHOWN_IMAGES} shown` : count);
-
-function classWords({ labels, null_class }, card) {
-  const distinct = [...new Set(labels)];
-  const name = (label) => (label === null_class ? "any" : (card?.classes[label] ?? label));
-  return distinct.map(name).join(", ");
-}
-
-function entry([term, value]) {
-  const dt = document.createElement("dt");
-  const dd = document.createElement("dd");
-  dt.textContent = term;
-  dd.textContent = value;
-  return [dt, dd];
-}
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,98 +1,104 @@
-import { Film } from "./film.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
+import { tiling } from "./tiling.js";
+import { className } from "./words.js";
 
-export const SHOWN_IMAGES = 64; // a job's frames hold no more; larger sheets are for downloads
+const MOST = 1024; // images on show; more are for the archive
 
-/** The grid of images, with a scrubber through the frames that brought them. */
-export class Plate {
-  #root;
-  #grid;
-  #scrubber;
-  #caption;
-  #film = new Film();
-  #finals = null; // URLs by position, once the job has finished
+/**
+ * The images of a job, at a stop of its film or at its end (null): one canvas, so that hundreds are drawn in a
+ * millisecond, over as many buttons, so that each can be reached and named. `pick(position)` is called with one.
+ */
+export function Plate({ job, at, card, pick, height }) {
+  const box = useRef();
+  const canvas = useRef();
+  const width = useWidth(box);
+  const { request } = job.view;
+  const count = Math.min(request.count, MOST);
+  const lay = useMemo(() => width && tiling(count, card?.image_size ?? 28, width, height), [width, height, count, card]);
+  usePaint(job, canvas, lay, count, at);
+  // The same element is handed over as long as it would say the same, so that it is not compared again and again.
+  const tiles = useMemo(() => lay && html`<${Tiles} lay=${lay} request=${request} card=${card} count=${count} pick=${pick} />`, [lay, job.id, pick]);
+  return html`<div class="plate" ref=${box}>
+    ${lay && html`<div class="sheet" style=${{ width: `${across(lay) / lay.density}px` }}>
+      <canvas ref=${canvas} width=${across(lay)} height=${down(lay)} data-columns=${lay.columns} data-side=${lay.side}
+        data-gap=${lay.gap} aria-hidden="true" />
+      ${tiles}
+    </div>`}
+    ${request.count > MOST && html`<p class="note">The first ${MOST} of ${request.count}; the ZIP holds them all.</p>`}
+  </div>`;
+}
 
-  constructor(root) {
-    this.#root = root;
-    this.#grid = root.querySelector("#grid");
-    this.#scrubber = root.querySelector("#scrubber");
-    this.#caption = root.querySelector("#step");
-    this.#scrubber.addEventListener("input", () => this.#draw());
-  }
+const across = ({ columns, side, gap }) => columns * (side + gap) - gap;
+const down = ({ rows, side, gap }) => rows * (side + gap) - gap;
 
-  /** Empty tiles for `count` images of `pixels` a side, or the first of them. */
-  prepare(count, pixels) {
-    this.#finals = null;
-    const tiles = Array.from({ length: Math.min(count, SHOWN_IMAGES) }, () => document.createElement("li"));
-    this.#grid.replaceChildren(...tiles);
-    this.#root.style.setProperty("--columns", Math.ceil(Math.sqrt(tiles.length)));
-    this.#root.style.setProperty("--pixels", pixels);
-    this.rewind();
-  }
+/** The width of an element, as it changes; 0 before it is known. */
+function useWidth(box) {
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const measure = () => setWidth(Math.floor(box.current.clientWidth));
+    const observer = new ResizeObserver(measure);
+    observer.observe(box.current);
+    measure();
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}
 
-  /** Forgets the frames, for they are about to come again; what is on show stays until they do. */
-  rewind() {
-    this.#film = new Film();
-    this.#scrubber.max = this.#scrubber.value = 0;
-    this.#describe(0);
-  }
+/** Draws when there is something new to draw, once a frame of the screen. */
+function usePaint(job, canvas, lay, count, at) {
+  useEffect(() => {
+    if (!lay) return undefined;
+    let waiting = 0;
+    const paint = () => {
+      waiting = 0;
+      draw(canvas.current.getContext("2d"), job, lay, count, at);
+    };
+    const ask = () => (waiting ||= requestAnimationFrame(paint));
+    const leave = job.paint(ask);
+    paint();
+    return () => {
+      leave();
+      cancelAnimationFrame(waiting);
+    };
+  }, [job, lay, count, at]);
+}
 
-  add(frame) {
-    const following = this.#atEnd;
-    this.#film.add(frame);
-    this.#scrubber.max = this.#film.length - 1;
-    if (following) this.#scrubber.value = this.#scrubber.max;
-    this.#draw();
-  }
-
-  /** The finished images take the last frame's place. */
-  finish(urls) {
-    this.#finals = urls;
-    this.#draw();
-  }
-
-  get #atEnd() {
-    return this.#scrubber.value === this.#scrubber.max;
-  }
-
-  #draw() {
-    const final = this.#finals !== null && this.#atEnd;
-    const pictures = final ? new Map(this.#finals.entries()) : this.#film.pictures(Number(this.#scrubber.value));
-    [...this.#grid.children].forEach((tile, position) => show(tile, position, pictures.get(position), final));
-    this.#describe(final ? 0 : pictures.size);
-  }
-
-  /** `moving` is how many images are on show that may stand at different steps. */
-  #describe(moving) {
-    const frame = this.#film.frame(Number(this.#scrubber.value));
-    const caption = frame === undefined ? "" : words(frame, moving);
-    this.#scrubber.hidden = this.#film.length < 2;
-    this.#scrubber.setAttribute("aria-valuetext", caption);
-    this.#caption.textContent = caption;
+/** A picture that is still being decoded leaves the one before it on show, so that nothing flickers. */
+function draw(context, job, { columns, side, gap }, count, at) {
+  context.imageSmoothingEnabled = false;
+  for (let position = 0; position < count; position += 1) {
+    const left = (position % columns) * (side + gap);
+    const top = Math.floor(position / columns) * (side + gap);
+    const picture = job.picture(position, at);
+    if (picture === undefined) context.clearRect(left, top, side, side);
+    if (!picture) continue;
+    const [source, x, y, size] = picture;
+    context.drawImage(source, x, y, size, size, left, top, side, side);
   }
 }
 
-/** A job too large to enter whole comes in waves: then a frame speaks for some of the images on show. */
-function words({ step, steps, timestep, first, images }, moving) {
-  const which = images.length < moving ? ` · images ${first}–${first + images.length - 1}` : "";
-  return `step ${step} of ${steps} · t = ${timestep}${which}`;
+/** One stop of the Tab key; the arrows go from image to image. */
+function Tiles({ lay, request, card, count, pick }) {
+  const { columns, side, gap, density } = lay;
+  const move = (event) => {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    const tiles = [...event.currentTarget.children];
+    const from = tiles.indexOf(event.target);
+    const to = { Home: 0, End: tiles.length - 1 }[event.key] ?? from + (steps[event.key] ?? NaN);
+    if (!tiles[to]) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    tiles[to].tabIndex = 0;
+    tiles[to].focus();
+  };
+  const style = { gridTemplateColumns: `repeat(${columns}, ${side / density}px)`, gridAutoRows: `${side / density}px`, gap: `${gap / density}px` };
+  return html`<div class="tiles" role="group" aria-label="Images" style=${style} onKeyDown=${move}
+      onClick=${(event) => event.target.dataset.position && pick(Number(event.target.dataset.position))}>
+    ${Array.from({ length: count }, (_, position) => html`<button type="button" data-position=${position}
+      tabindex=${position === 0 ? 0 : -1} aria-label=${label(position, request, card)} />`)}
+  </div>`;
 }
 
-/** Finished images are links to themselves; a tile that has none to show is left empty. */
-function show(tile, position, url, final) {
-  if (url === undefined) return tile.replaceChildren();
-  const image = tile.querySelector("img") ?? hang(tile, position);
-  // A browser keeps the old picture on show until the new one is decoded, so this does not flicker.
-  if (image.getAttribute("src") !== url) image.src = url;
-  if (final) image.parentElement.href = url;
-  else image.parentElement.removeAttribute("href");
-}
-
-function hang(tile, position) {
-  const image = document.createElement("img");
-  image.alt = `Image ${position}`;
-  image.dataset.position = position;
-  const link = document.createElement("a");
-  link.append(image);
-  tile.replaceChildren(link);
-  return image;
+function label(position, request, card) {
+  return request.labels === null ? `Image ${position}` : `Image ${position}, ${className(request.labels[position], request, card)}`;
 }
