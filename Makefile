@@ -32,9 +32,7 @@ bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40
 	for what in forward start sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
 	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
-bench-gpu: $(VENV)/.dev  ## The same on a GPU
-	for what in forward sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
-	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
+bench-gpu: bench  ## The same: a GPU is used where there is one
 
 bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
 	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
