@@ -105,7 +105,7 @@ class BatchWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Runs this job and all that arrive meanwhile; returns when none is held."""
-        self._saved = time.monotonic()
+        self._saved, self._stepped = time.monotonic(), None
         self._take(job)
         while self._held:
             self._publisher.check()
@@ -202,7 +202,9 @@ class BatchWorker(SimpleWorker):
         done, kept = self._store.positions(held.job.id), self._kept(held, model)
         parts = left(spec.count, done, kept)
         try:
-            model.network.warm()
+            if not model.network.is_warm:
+                model.network.warm()
+                self._stepped = None
             task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
         except Exception as error:
             self._fail(held, f"{type(error).__name__}: {error}")

@@ -272,6 +272,24 @@ def test_the_pace_is_told_with_what_steps_really_take(floor: Floor) -> None:
     assert 0 < pace.of(4) < 1
 
 
+def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = floor.worker()
+    settle = worker._settle
+
+    def at_once() -> None:  # so that the worker never waits for a `done` to be written, and has nothing to do
+        worker._publisher.flush()
+        settle()
+
+    monkeypatch.setattr(worker, "_settle", at_once)
+    for _ in range(2):
+        floor.ask(count=4, steps=10)
+        worker.work(burst=True, logging_level="CRITICAL")
+        time.sleep(1)
+    worker.connection.close()
+    [(took, _)] = worker._taken.values()
+    assert took < 1
+
+
 # Failed
 
 
