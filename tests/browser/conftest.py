@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser import chromium
 from tests.browser.desk import PATIENCE_MS, Desk
 from tests.service import Service, running
 
 CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
+
+expect.set_options(timeout=30_000)  # no test is a stopwatch: machines are shared
 
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy violated: ${event.effectiveDirective} ${event.blockedURI}`))"""
