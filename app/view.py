@@ -14,14 +14,14 @@ from jobs.schema import JobSpec, JobView, Progress, Status, Urls, image_digest
 from jobs.store import RedisStore
 
 
-def job_urls(job_id: str, positions: Sequence[int], *, finished: bool) -> Urls:
+def job_urls(job_id: str, positions: Sequence[int], *, finished: bool, frames: int) -> Urls:
     base = f"/jobs/{job_id}"
     return Urls(
         job=base,
         events=f"{base}/events",
         images=[f"{base}/images/{position}.png" for position in positions],
         grid=f"{base}/grid.png" if finished else None,
-        process=f"{base}/process.gif" if finished else None,
+        process=f"{base}/process.gif" if finished and frames else None,
         archive=f"{base}/images.zip" if finished else None,
     )
 
@@ -65,4 +65,5 @@ class Viewer:
 
     def _urls(self, record: Record) -> Urls:
         positions = self._store.positions(record.id) if record.images_done else []
-        return job_urls(record.id, positions, finished=record.status is Status.FINISHED)
+        finished = record.status is Status.FINISHED
+        return job_urls(record.id, positions, finished=finished, frames=record.spec.frames)

@@ -208,7 +208,8 @@ class Engine:
             room = self.slots - self.rows
             if task.rows == 0:
                 newcomers = sum(other.rows == 0 for other in waiting[i:])
-                room = max(room, min(self.reserve, self.slots + self.reserve - self.rows))
+                left = self.slots + self.reserve - self.rows
+                room = max(room, min(self.reserve, -(-left // 2)))  # half of what is left, so that others find some too
                 room = -(-room // newcomers)
             while task.waiting and room > 0:
                 part = task.waiting.popleft()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from jobs.pace import Pace
 
 ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
+FEWEST = 16  # rows, where they are not slow: measured beside other work, small batches look as good as any
 MEASUREMENTS = 5
 LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
 
@@ -49,7 +50,8 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
         if taken[rows] > LONG_SECONDS:
             break
     best = max(rows / seconds for rows, seconds in taken.items())
-    batch = next(rows for rows, seconds in taken.items() if rows / seconds >= ENOUGH * best)
+    fewest = min(FEWEST, max(taken))
+    batch = next(rows for rows, seconds in taken.items() if rows >= fewest and rows / seconds >= ENOUGH * best)
     kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
     return Pace(rows=list(kept), seconds=list(kept.values()))
 

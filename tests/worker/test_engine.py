@@ -326,6 +326,10 @@ def test_the_reserve_is_for_jobs_that_hold_no_row(exact: Model) -> None:
     assert running.has_room
     running.add(task("a", asked(count=2, steps=50), exact))
     running.step()
+    assert running.rows == 9, "half of the reserve, since another may come"
+    assert running.has_room
+    running.add(task("b", asked(count=2, steps=50), exact))
+    running.step()
     assert running.rows == 8 + running.reserve
     assert not running.has_room, "another would have to wait here, where no other worker can take it"
 

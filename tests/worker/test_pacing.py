@@ -24,8 +24,9 @@ def test_where_rows_cost_nothing_the_largest_batch_is_best() -> None:
     assert pace.seconds == [0.004] * 7
 
 
-def test_where_rows_cost_as_much_in_any_batch_the_smallest_is_best() -> None:
-    assert MEASURED(costs(0.0, 0.001), 8, 100).rows == [8]
+def test_where_rows_cost_as_much_in_any_batch_a_small_one_is_best() -> None:
+    assert MEASURED(costs(0.0, 0.001), 8, 100).rows == [8, 16]
+    assert MEASURED(costs(0.0, 0.5), 8, 100).rows == [8], "unless they are slow"
 
 
 def test_in_between_it_is_the_fewest_rows_near_the_best_rate() -> None:
