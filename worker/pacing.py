@@ -49,9 +49,8 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
             break
         if taken[rows] > LONG_SECONDS:
             break
-    best = max(rows / seconds for rows, seconds in taken.items())
-    fewest = min(FEWEST, max(taken))
-    batch = next(rows for rows, seconds in taken.items() if rows >= fewest and rows / seconds >= ENOUGH * best)
+    rates = {rows: rows / seconds for rows, seconds in taken.items() if rows >= min(FEWEST, max(taken))}
+    batch = next(rows for rows, rate in rates.items() if rate >= ENOUGH * max(rates.values()))
     kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
     return Pace(rows=list(kept), seconds=list(kept.values()))
 

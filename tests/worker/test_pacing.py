@@ -27,6 +27,7 @@ def test_where_rows_cost_nothing_the_largest_batch_is_best() -> None:
 def test_where_rows_cost_as_much_in_any_batch_a_small_one_is_best() -> None:
     assert MEASURED(costs(0.0, 0.001), 8, 100).rows == [8, 16]
     assert MEASURED(costs(0.0, 0.5), 8, 100).rows == [8], "unless they are slow"
+    assert MEASURED(lambda rows: 0.001 * rows**2, 2, 100).rows == [2, 4, 8, 16]
 
 
 def test_in_between_it_is_the_fewest_rows_near_the_best_rate() -> None:
