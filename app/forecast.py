@@ -23,9 +23,9 @@ class _Load:
     @classmethod
     def of(cls, record: Record, pace: Pace) -> _Load:
         spec = record.spec
-        images = max(1, min(spec.count - record.images_done, pace.batch))
+        images = max(1, min(spec.count - record.images_done, pace.slots))
         evaluations = spec.row_steps / (spec.count * spec.steps)  # 2 where all are guided
-        share = weight(spec.priority, images, pace.batch)
+        share = weight(spec.priority, images, pace.slots)
         return cls(spec.model, pace, images * evaluations, record.row_steps_left, share)
 
     def seconds(self, beside: Iterable[_Load]) -> float:
@@ -94,7 +94,7 @@ class Forecast:
 
     def _has_room(self, model: str) -> bool:
         inside = sum(self._load(other).rows for other in self._running if other.spec.model == model)
-        return inside < (1 + RESERVE) * self._paces[model].batch * self._workers
+        return inside < (1 + RESERVE) * self._paces[model].slots * self._workers
 
     def _load(self, record: Record) -> _Load:
         return _Load.of(record, self._paces[record.spec.model])

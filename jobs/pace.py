@@ -6,9 +6,9 @@ from bisect import bisect_left
 
 from jobs.schema import Contract, Priority
 
-# Rows beside the batch, kept for jobs that hold none, so that one image asked for now does not wait for a thousand.
-RESERVE = 0.25  # of the batch
-# A job that fills the batch is given this much more time than one of a single image. At equal shares it would keep
+# Images beside those under way, kept for jobs that have none, so that one asked for now does not wait for a thousand.
+RESERVE = 0.25  # of the slots
+# A job that fills the slots is given this much more time than one of a single image. At equal shares it would keep
 # half of its rate, less what small batches cost.
 BULK_BONUS = 0.5
 BATCH_SHARE = 1 / 4  # of the time of an interactive job: what one of the class `batch` is given beside it
@@ -19,6 +19,7 @@ class Pace(Contract):
 
     rows: list[int]  # rising; the last is the most in one batch
     seconds: list[float]
+    slots: int  # images that may be under way at once
     drift: float = 1.0  # how many times as long steps have taken of late
 
     @property
@@ -39,7 +40,7 @@ class Pace(Contract):
         return self.seconds[lower] + share * (self.seconds[upper] - self.seconds[lower])
 
 
-def weight(priority: Priority, rows: int, batch: int) -> float:
-    """The share of a model's time that a job is given beside others, `rows` of it in the batch."""
+def weight(priority: Priority, images: int, slots: int) -> float:
+    """The share of a model's time that a job is given beside others, with so many of its images under way."""
     share = 1.0 if priority == "interactive" else BATCH_SHARE
-    return share * (1 + BULK_BONUS * min(1.0, rows / batch))
+    return share * (1 + BULK_BONUS * min(1.0, images / slots))

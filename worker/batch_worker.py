@@ -98,7 +98,7 @@ class BatchWorker(SimpleWorker):
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._looked = 0.0
         self._saved = 0.0
-        self._taken: dict[str, tuple[float, float]] = {}  # by model: seconds of late, and those that were expected
+        self._drift: dict[str, tuple[float, float]] = {}  # by model: seconds of late, and those that were expected
         self._stepped: float | None = None  # when the last step ended, unless nothing was to be done since
 
     # RQ calls these
@@ -211,7 +211,7 @@ class BatchWorker(SimpleWorker):
             return
         if spec.digest not in self._engines:
             self._spent[spec.digest] = min((self._spent[digest] for digest in self._engines), default=0.0)
-            self._engines[spec.digest] = Engine(model.network, model.shape, model.network.slots)
+            self._engines[spec.digest] = Engine(model.network, model.shape, model.network.pace.slots)
         held.engine = self._engines[spec.digest]
         held.shown = shown_rows(spec.steps, spec.frames)
         held.images_done = len(done)
@@ -292,8 +292,8 @@ class BatchWorker(SimpleWorker):
             recent = math.exp(-seconds / DRIFT_SECONDS)
             expected = engine.network.pace.of(sum(step.evaluations for step in steps))
             model = self._held[steps[0].task.key].record.spec.model
-            took, should = self._taken.get(model, (0.0, 0.0))
-            self._taken[model] = took * recent + seconds, should * recent + expected
+            took, should = self._drift.get(model, (0.0, 0.0))
+            self._drift[model] = took * recent + seconds, should * recent + expected
 
     def _paces(self) -> dict[str, str]:
         """Of every model that has been measured, as JSON."""
@@ -301,7 +301,7 @@ class BatchWorker(SimpleWorker):
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
             if model is not None and model.network.is_warm:
-                took, should = self._taken.get(card.name, (1.0, 1.0))
+                took, should = self._drift.get(card.name, (1.0, 1.0))
                 found[card.name] = model.network.pace.model_copy(update={"drift": took / should}).model_dump_json()
         return found
 

@@ -28,7 +28,6 @@ SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
 CUDA_BATCH = 256  # the one size of all batches there, where bytes matter: not measured, since it is part of the build
 MOST_MODELS = 256  # that one process may compile
-FRAME_SLOTS, QUICK_SECONDS = 64, 0.1  # images that a frame shows, where a step of one takes no longer than this
 
 
 class Network:
@@ -76,12 +75,6 @@ class Network:
         self.warm()
         assert self._pace is not None
         return self._pace
-
-    @property
-    def slots(self) -> int:
-        """Images under way at once: its best batch, or as many as are watched together where that is quick."""
-        together = FRAME_SLOTS if self.pace.of(1) <= QUICK_SECONDS else 1
-        return min(self._most, max(self.pace.batch, together))
 
     @property
     def is_warm(self) -> bool:

@@ -6,14 +6,17 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
 from jobs.pace import Pace
+from jobs.schema import SHOWN_IMAGES
 
 ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
+QUICK_SECONDS = 0.1  # a step that takes no longer leaves room for all images that are watched together
 FEWEST = 16  # rows, where they are not slow: measured beside other work, small batches look as good as any
 MEASUREMENTS = 5
 LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
@@ -29,8 +32,9 @@ def remembered(network: str, measure: Callable[[], Pace]) -> Pace:
         return Pace.model_validate_json(path.read_text())
     except (OSError, ValidationError):
         pace = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(pace.model_dump_json())
+        with suppress(OSError):  # a disk that is full or not to be written on costs the next start a second
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(pace.model_dump_json())
         return pace
 
 
@@ -52,7 +56,8 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
     rates = {rows: rows / seconds for rows, seconds in taken.items() if rows >= min(FEWEST, max(taken))}
     batch = next(rows for rows, rate in rates.items() if rate >= ENOUGH * max(rates.values()))
     kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
-    return Pace(rows=list(kept), seconds=list(kept.values()))
+    together = SHOWN_IMAGES if kept[smallest] <= QUICK_SECONDS else 1
+    return Pace(rows=list(kept), seconds=list(kept.values()), slots=min(most, max(batch, together)))
 
 
 def _sizes(smallest: int, most: int) -> Iterator[int]:

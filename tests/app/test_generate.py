@@ -103,7 +103,7 @@ def test_jobs_wait_in_the_order_in_which_they_came(http: httpx.Client, redis: Re
     assert Queue(keys.QUEUE, connection=redis).job_ids == [view["id"] for view in views]
 
 
-ROW_BY_ROW = Pace(rows=[1, 100], seconds=[0.01, 1.0]).model_dump_json()  # a hundred row-steps a second
+ROW_BY_ROW = Pace(rows=[1, 100], seconds=[0.01, 1.0], slots=100).model_dump_json()  # a hundred row-steps a second
 
 
 def test_the_estimate_is_the_work_before_and_of_the_job_at_the_models_pace(http: httpx.Client, redis: Redis) -> None:
@@ -227,7 +227,7 @@ def test_jobs_are_taken_while_workers_are_away_for_a_moment(http: httpx.Client, 
 
 def test_a_full_queue_says_when_to_come_back(redis: Redis, redis_url: str) -> None:
     models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
-    redis.hset(keys.PACES, "tiny", Pace(rows=[1, 100], seconds=[1.0, 100.0]).model_dump_json())
+    redis.hset(keys.PACES, "tiny", Pace(rows=[1, 100], seconds=[1.0, 100.0], slots=100).model_dump_json())
     with serving(redis_url=redis_url, max_queued=2) as url, httpx.Client(base_url=url, timeout=30) as http:
         for _ in range(2):
             generate(http, steps=30, guidance_scale=1)

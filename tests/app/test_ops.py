@@ -86,7 +86,7 @@ def test_metrics_are_prometheus_and_true(http: httpx.Client, redis: Redis) -> No
     records.store(done, {0: b"png", 1: b"png"})
     records.finish(done, Done(images=2, seconds=1.0))
     records.cancel(queued(redis).id)
-    redis.hset(keys.PACES, "tiny", Pace(rows=[2, 25], seconds=[1.0, 2.0]).model_dump_json())
+    redis.hset(keys.PACES, "tiny", Pace(rows=[2, 25], seconds=[1.0, 2.0], slots=25).model_dump_json())
     answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     samples = {

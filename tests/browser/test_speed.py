@@ -36,7 +36,7 @@ def test_it_is_interactive_within_a_second_beside_a_busy_worker(desk: Desk) -> N
     desk.wait_for(job_id, "running")
     took = []
     for _ in range(3):
-        page = desk.page.context.browser.new_context().new_page()  # type: ignore[union-attr]
+        page = desk.page.context.browser.new_context().new_page()
         page.goto(desk.page.url.partition("#")[0], wait_until="commit")
         page.wait_for_selector("#generate:enabled")
         took.append(page.evaluate("performance.now()"))

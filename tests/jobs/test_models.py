@@ -48,7 +48,7 @@ def test_a_worker_without_models_is_alive(redis: Redis) -> None:
 
 
 def test_paces_are_by_model(redis: Redis) -> None:
-    pace = Pace(rows=[2, 8], seconds=[0.1, 0.2], drift=1.5)
+    pace = Pace(rows=[2, 8], seconds=[0.1, 0.2], slots=64, drift=1.5)
     redis.hset(keys.PACES, mapping={"a": pace.model_dump_json()})
     assert models.paces(redis) == {"a": pace}
 

@@ -8,7 +8,7 @@ from jobs.pace import Pace, weight
 
 
 def test_of() -> None:
-    pace = Pace(rows=[2, 4, 8], seconds=[0.1, 0.2, 0.6])
+    pace = Pace(rows=[2, 4, 8], seconds=[0.1, 0.2, 0.6], slots=8)
     assert pace.of(1) == pace.of(2) == 0.1
     assert pace.of(3) == pytest.approx(0.15)
     assert pace.of(6) == pytest.approx(0.4)

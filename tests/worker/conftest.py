@@ -33,7 +33,8 @@ def same_pace() -> Iterator[None]:
     """The best batch is the largest allowed, however fast this machine is just now."""
 
     def measured(_: object, smallest: int, most: int) -> Pace:
-        return Pace(rows=sorted({smallest, most}), seconds=[0.004 + 0.001 * rows for rows in sorted({smallest, most})])
+        rows = sorted({smallest, most})
+        return Pace(rows=rows, seconds=[0.004 + 0.001 * each for each in rows], slots=most)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pacing, "measured", measured)

@@ -286,7 +286,7 @@ def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: 
         worker.work(burst=True, logging_level="CRITICAL")
         time.sleep(1)
     worker.connection.close()
-    [(took, _)] = worker._taken.values()
+    [(took, _)] = worker._drift.values()
     assert took < 1
 
 

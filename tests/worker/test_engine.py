@@ -210,7 +210,7 @@ def test_a_small_job_does_not_wait_for_a_large_one(exact: Model) -> None:
 
 
 def at_cost(model: Model, monkeypatch: pytest.MonkeyPatch, *, each_step: float, each_row: float) -> None:
-    pace = Pace(rows=[1, 1000], seconds=[each_step + each_row, each_step + 1000 * each_row])
+    pace = Pace(rows=[1, 1000], seconds=[each_step + each_row, each_step + 1000 * each_row], slots=64)
     monkeypatch.setattr(model.network, "_pace", pace)
 
 
@@ -273,7 +273,7 @@ def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyP
 
 def test_who_rides_along_owes_nothing(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a large job that rode along for a minute would stand still for as long once there is no free seat left."""
-    monkeypatch.setattr(exact.network, "_pace", Pace(rows=[1, 9], seconds=[0.004, 0.004]))
+    monkeypatch.setattr(exact.network, "_pace", Pace(rows=[1, 9], seconds=[0.004, 0.004], slots=8))
     running = engine(exact, 8)
     running.add(task("large", asked(count=8, steps=1000, guidance_scale=1.0), exact))
     running.step()

@@ -50,6 +50,14 @@ def test_a_slow_network_is_not_measured_at_its_slowest() -> None:
     assert asked == [2], "a step of more takes seconds, and tells little"
 
 
+def test_as_many_are_under_way_as_are_watched_together_where_that_is_quick() -> None:
+    assert MEASURED(costs(0.0, 0.001), 2, 1024).slots == 64, "though the best batch is of 16"
+    assert MEASURED(costs(0.0, 0.001), 2, 20).slots == 20
+    assert MEASURED(costs(0.004, 0.0), 2, 1024).slots == 1024
+    assert MEASURED(costs(0.2, 0.001), 2, 8).slots == 8
+    assert MEASURED(costs(0.0, 0.2), 2, 1024).slots == 2, "a step of 64 would take 13 seconds"
+
+
 def test_a_batch_that_the_memory_does_not_hold_is_not_used() -> None:
     def seconds(rows: int) -> float:
         if rows > 16:
@@ -67,7 +75,7 @@ def test_the_fastest_of_a_few_counts() -> None:
 
 
 def test_what_was_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = (Pace(rows=[2, 8], seconds=[0.1, slow]) for slow in (0.2, 0.3))
+    first, second = (Pace(rows=[2, 8], seconds=[0.1, slow], slots=8) for slow in (0.2, 0.3))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     assert pacing.remembered("a", lambda: first) == first
     assert pacing.remembered("a", lambda: second) == second, "there is nowhere to keep it"
