@@ -25,7 +25,7 @@ class ServiceCollector(Collector):
         for status in (Status.QUEUED, Status.RUNNING):
             jobs.add_metric([status.value], statuses[status])
         yield jobs
-        left = sum(record.row_steps_left for record in active)
+        left = sum(record.work.row_steps_left for record in active)
         yield GaugeMetricFamily("noisemill_row_steps_left", "Network evaluations of one image still to do.", left)
         yield GaugeMetricFamily("noisemill_workers", "Live workers.", models.live_workers(self._redis))
         speed = GaugeMetricFamily(

@@ -85,17 +85,16 @@ def _enqueue(
     settings: AppSettings,
 ) -> Accepted:
     record = Record.new(uuid.uuid4().hex, _spec(request, redis))
-    running, ahead = records.running(), records.ahead(record)
-    forecast = Forecast(running, models.paces(redis), models.live_workers(redis))
+    forecast, ahead = Forecast.now(redis, records), records.ahead(record)
     waiting = records.waiting()
     if waiting >= settings.max_queued:
         backlog = forecast.backlog(ahead) or waiting
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             f"{waiting} jobs are waiting, as many as may: try again after the time in Retry-After",
-            headers={"Retry-After": str(max(1, math.ceil(backlog / (len(running) + waiting))))},
+            headers={"Retry-After": str(max(1, math.ceil(backlog / (forecast.running + waiting))))},
         )
-    queued = Queued(position=ahead.jobs, eta_seconds=forecast.seconds(record, ahead))
+    queued = Queued(position=ahead.jobs, eta_seconds=forecast.seconds(record.work, ahead))
     keep = int(settings.keep_days * 86400)
     pipeline.multi()
     records.create(record, queued, pipeline)

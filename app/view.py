@@ -8,7 +8,6 @@ from functools import cached_property
 from redis import Redis
 
 from app.forecast import Forecast
-from jobs import models
 from jobs.records import Record, Records
 from jobs.schema import JobSpec, JobView, Progress, Status, Urls, image_digest
 from jobs.store import RedisStore
@@ -39,7 +38,7 @@ class Viewer:
 
     @cached_property
     def _forecast(self) -> Forecast:
-        return Forecast(self._records.running(), models.paces(self._redis), models.live_workers(self._redis))
+        return Forecast.now(self._redis, self._records)
 
     def view(self, record: Record) -> JobView:
         ahead = self._records.ahead(record) if record.status is Status.QUEUED else None
@@ -47,7 +46,7 @@ class Viewer:
             id=record.id,
             status=record.status,
             position=None if ahead is None else ahead.jobs,
-            eta_seconds=None if record.status.ended else self._forecast.seconds(record, ahead),
+            eta_seconds=None if record.status.ended else self._forecast.seconds(record.work, ahead),
             request=_shown(record.spec),
             progress=Progress(
                 images_done=record.images_done,

@@ -15,7 +15,7 @@ FIGURES = "noisemill:figures"  # hash: sha256 -> the picture's file, of every fi
 PACES = "noisemill:paces"  # hash: model name -> Pace, as last measured
 TOTALS = "noisemill:totals"  # hash: counters since the beginning, for /metrics
 NEWS = "noisemill:news"  # channel: the id of a job whose stream has grown
-WORKERS = "noisemill:worker:*"
+WORKERS = "noisemill:workers"  # set: names of workers, some of which may live no more
 
 
 def job(job_id: str) -> str:
@@ -45,4 +45,4 @@ def idempotency(key: str) -> str:
 
 def worker(name: str) -> str:
     """String that expires: a live worker that has published its cards."""
-    return WORKERS.replace("*", name)
+    return f"noisemill:worker:{name}"

@@ -25,10 +25,13 @@ def publish(
         pipeline.hset(keys.FIGURES, name, figures[name])
     for card in cards:
         pipeline.hset(keys.MODELS, card.name, card.model_dump_json())
+    pipeline.sadd(keys.WORKERS, worker)
     pipeline.set(keys.worker(worker), "\n".join(card.name for card in cards), px=int(alive_seconds * 1000))
     pipeline.execute()
-    live = redis.mget(list(redis.scan_iter(keys.WORKERS, count=1000)) or [keys.worker(worker)])
-    served = {name for names in live if names for name in names.split(b"\n")}
+    known = _workers(redis)
+    if dead := [name for name, names in known.items() if names is None]:
+        redis.srem(keys.WORKERS, *dead)
+    served = {name for names in known.values() if names for name in names.split(b"\n")}
     if stale := [name for name in redis.hkeys(keys.MODELS) if name not in served]:
         redis.hdel(keys.MODELS, *stale)
     _forget(redis, there)
@@ -47,12 +50,18 @@ def figure(redis: Redis, card: ModelCard, name: str) -> bytes | None:
 
 def live_workers(redis: Redis) -> int:
     """How many workers have published within their time."""
-    return sum(1 for _ in redis.scan_iter(keys.WORKERS, count=1000))
+    return sum(names is not None for names in _workers(redis).values())
 
 
 def paces(redis: Redis) -> dict[str, Pace]:
     """How fast each model is, where measured."""
     return {name.decode(): Pace.model_validate_json(text) for name, text in redis.hgetall(keys.PACES).items()}
+
+
+def _workers(redis: Redis) -> dict[str, bytes | None]:
+    """The models that each serves, one a line; None for one that lives no more."""
+    names = [name.decode() for name in redis.smembers(keys.WORKERS)]
+    return dict(zip(names, redis.mget([keys.worker(name) for name in names]), strict=True)) if names else {}
 
 
 def _forget(redis: Redis, figures: set[str]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 
 from jobs.schema import Contract, Priority
 
-# Images beside those under way, kept for jobs that have none, so that one asked for now does not wait for a thousand.
-RESERVE = 0.25  # of the slots
+ENTRY = 1 / 4  # of the slots: what a job that has no image under way may take where they are full
+RESERVE = (
+    3  # times the slots: for jobs that enter so, beyond which they wait; images that do not move cost memory alone
+)
 # A job that fills the slots is given this much more time than one of a single image. At equal shares it would keep
 # half of its rate, less what small batches cost.
 BULK_BONUS = 0.5
+FOR_NOTHING = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
 BATCH_SHARE = 1 / 4  # of the time of an interactive job: what one of the class `batch` is given beside it
 
 
@@ -25,6 +29,16 @@ class Pace(Contract):
     @property
     def batch(self) -> int:
         return self.rows[-1]
+
+    @property
+    def entry(self) -> int:
+        """Images that a job without any under way may let in where the slots are full."""
+        return math.ceil(self.slots * ENTRY)
+
+    @property
+    def reserve(self) -> int:
+        """Images beside the slots, of jobs that have entered so."""
+        return self.slots * RESERVE
 
     def of(self, rows: int) -> float:
         """Seconds for so many rows, in as many batches as they take: between what was measured, by a straight line."""

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from jobs import keys
-from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
+from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Priority, Queued, Status
 
 # A write counts only for the attempt that the record names, and only until the job has ended: a worker thought
 # dead cannot overwrite its successor, and nothing follows a terminal event. Returns 1 where the write was made.
@@ -124,7 +124,31 @@ end
 return found
 """.replace("JOB", repr(keys.job("")))
 
+_WORK = ("model", "priority", "images", "steps", "row_steps")  # of a job's Work, what never changes
 LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A job as forecasts see it."""
+
+    job_id: str
+    model: str
+    priority: Priority
+    images: int
+    steps: int  # of each
+    row_steps: float  # network evaluations of one image, in all
+    steps_done: int  # of all images
+    images_done: int
+
+    @property
+    def evaluations(self) -> float:
+        """Of the network, a step of one image: 2 where all are guided."""
+        return self.row_steps / (self.images * self.steps)
+
+    @property
+    def row_steps_left(self) -> float:
+        return self.row_steps - self.evaluations * self.steps_done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +185,18 @@ class Record:
         )
 
     @property
-    def row_steps_left(self) -> float:
-        """What is left of the spec's row_steps."""
-        total = self.spec.count * self.spec.steps
-        return self.spec.row_steps * (1 - self.steps_done / total)
+    def work(self) -> Work:
+        spec = self.spec
+        return Work(
+            job_id=self.id,
+            model=spec.model,
+            priority=spec.priority,
+            images=spec.count,
+            steps=spec.steps,
+            row_steps=spec.row_steps,
+            steps_done=self.steps_done,
+            images_done=self.images_done,
+        )
 
     @property
     def order(self) -> float:
@@ -205,10 +237,10 @@ class Records:
 
     def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
-        spec = record.spec
-        fields = {"spec": spec.model_dump_json(), "status": record.status.value, "created_at": record.created_at}
-        # What others need to know of it while it waits, so that nobody reads a long queue's specs.
-        fields |= {"order": record.order, "model": spec.model, "row_steps": spec.row_steps}
+        spec, work = record.spec.model_dump_json(), record.work
+        fields = {"spec": spec, "status": record.status.value, "created_at": record.created_at, "order": record.order}
+        # What others need to know of it, so that nobody reads the specs of all that wait or run.
+        fields |= {name: getattr(work, name) for name in _WORK}
         pipeline.hset(keys.job(record.id), mapping=fields)
         pipeline.zadd(keys.WAITING, {record.id: record.order})
         pipeline.zadd(keys.JOBS, {record.id: record.created_at})
@@ -229,14 +261,21 @@ class Records:
         ids = [job_id.decode() for job_id in self._redis.zrange(keys.ACTIVE, 0, -1)]
         return [record for record in self.get_many(ids) if record is not None and not record.status.ended]
 
-    def running(self) -> list[Record]:
-        """Every job that has begun and not ended."""
+    def running(self) -> list[Work]:
+        """The work of every job that has begun and not ended."""
         ids = [job_id.decode() for job_id in self._redis.zdiff([keys.ACTIVE, keys.WAITING])]
-        return [record for record in self.get_many(ids) if record is not None and record.status is Status.RUNNING]
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hmget(keys.job(job_id), "status", *_WORK, "steps_done", "images_done")
+        found = zip(ids, pipeline.execute(), strict=True)
+        return [
+            _work(job_id, *fields) for job_id, (status, *fields) in found if status == Status.RUNNING.value.encode()
+        ]
 
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return int(self._redis.zcard(keys.WAITING))
+    def waiting(self, priority: Priority | None = None) -> int:
+        """How many jobs wait, of one class or of both."""
+        first, last = {"interactive": ("-inf", f"({LATER}"), "batch": (LATER, "+inf"), None: ("-inf", "+inf")}[priority]
+        return int(self._redis.zcount(keys.WAITING, first, last))
 
     def ahead(self, record: Record) -> Ahead:
         """What waits before this one, which waits too or is about to."""
@@ -319,6 +358,28 @@ class Records:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
+
+
+def _work(
+    job_id: str,
+    model: bytes,
+    priority: bytes,
+    images: bytes,
+    steps: bytes,
+    row_steps: bytes,
+    steps_done: bytes | None,
+    images_done: bytes | None,
+) -> Work:
+    return Work(
+        job_id=job_id,
+        model=model.decode(),
+        priority="batch" if priority == b"batch" else "interactive",
+        images=int(images),
+        steps=int(steps),
+        row_steps=float(row_steps),
+        steps_done=int(steps_done or 0),
+        images_done=int(images_done or 0),
+    )
 
 
 def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:

@@ -46,6 +46,7 @@ IDLE_SECONDS = 0.001
 DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
+MOST_HELD = 256  # jobs: each is looked at for a cancellation
 WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
 
 
@@ -152,13 +153,21 @@ class BatchWorker(SimpleWorker):
 
     def _take_more(self) -> None:
         """Takes waiting jobs while there is room, unless one is to run alone."""
-        while not any(held.alone for held in self._held.values()) and all(
-            engine.has_room for engine in self._engines.values()
-        ):
+        while self._has_room():
             found = Queue.dequeue_any(self.queues, None, connection=self.connection)
             if found is None:
                 return
             self._take(found[0])
+
+    def _has_room(self) -> bool:
+        """For the job that waits first, of whatever model."""
+        if len(self._held) >= MOST_HELD or any(held.alone for held in self._held.values()):
+            return False
+        engines = self._engines.values()
+        if all(engine.has_room("batch") for engine in engines):
+            return True
+        # Interactive jobs wait before those of the class `batch`.
+        return all(engine.has_room("interactive") for engine in engines) and self._records.waiting("interactive") > 0
 
     def _take(self, job: Job) -> None:
         self.prepare_execution(job)
@@ -211,7 +220,7 @@ class BatchWorker(SimpleWorker):
             return
         if spec.digest not in self._engines:
             self._spent[spec.digest] = min((self._spent[digest] for digest in self._engines), default=0.0)
-            self._engines[spec.digest] = Engine(model.network, model.shape, model.network.pace.slots)
+            self._engines[spec.digest] = Engine(model.network, model.shape)
         held.engine = self._engines[spec.digest]
         held.shown = shown_rows(spec.steps, spec.frames)
         held.images_done = len(done)

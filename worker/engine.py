@@ -1,7 +1,8 @@
 """The engine: many tasks, one batch, one denoising step at a time. Knows nothing of Redis or RQ.
 
 A task's images enter in waves: as many as there is room for, which then move together. At every step boundary
-finished waves leave and waiting images enter, whichever task they belong to.
+finished waves leave and waiting images enter, whichever task they belong to. Images that do not move cost nothing but
+memory, so that a task finds room beside many that fill the batch.
 
 Tasks share the machine's time, not its rows: a step of 65 rows takes twenty times as long as one of a single row, so
 that a small task which only ever moved along with a large one would hardly move at all. At each step those move that
@@ -11,23 +12,21 @@ have had the least time so far, and whoever can ride along for nothing.
 from __future__ import annotations
 
 import base64
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from jobs.pace import RESERVE, weight
+from jobs.pace import FOR_NOTHING, Pace, weight
 from jobs.schema import JobSpec, Priority
 from model import images, noise, samplers
 from model.samplers import Table
 from model.schedule import Schedule
 from worker.network import Network
 from worker.parts import Part
-
-FOR_NOTHING = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +43,13 @@ class Task:
     waiting: deque[Part]  # what has not entered the batch
     priority: Priority
     start_image: Tensor | None = None  # (C, H, W), which noise is added to
-    rows: int = 0  # images in the batch now
+    number: int = 0  # in the order in which they came
+    rows: int = 0  # images under way
     time: float = 0.0  # that it has been given, in seconds over its weight
+
+    @property
+    def images_left(self) -> int:
+        return self.rows + sum(part.count for part in self.waiting)
 
     @classmethod
     def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int, parts: list[Part] | None = None) -> Task:
@@ -112,17 +116,18 @@ class Step:
 
 @dataclass(slots=True)
 class Engine:
-    """Runs tasks on one network.
-
-    slots  images in the batch; a quarter more may enter for tasks that hold none
-    """
+    """Runs tasks on one network."""
 
     network: Network
     shape: tuple[int, int, int]
-    slots: int
+    _added: int = 0
     _tasks: list[Task] = field(default_factory=list)  # with images still to enter, oldest first
     _waves: list[Wave] = field(default_factory=list)
     _moved: list[Wave] = field(default_factory=list)  # whose turn the last step was
+
+    @property
+    def _pace(self) -> Pace:
+        return self.network.pace
 
     @property
     def idle(self) -> bool:
@@ -132,16 +137,17 @@ class Engine:
     def rows(self) -> int:
         return sum(map(len, self._waves))
 
-    @property
-    def reserve(self) -> int:
-        return math.ceil(self.slots * RESERVE)
-
-    @property
-    def has_room(self) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """Whether a new task would enter at the next step, rather than wait here where no other worker can take it."""
-        return not any(task.rows == 0 for task in self._tasks) and self.rows < self.slots + self.reserve
+        newcomers = [task for task in self._tasks if task.rows == 0]
+        if priority == "batch" and (newcomers or (self._batch_tasks() and self.rows >= self._pace.slots)):
+            return False
+        interactive = sum(task.priority == "interactive" for task in newcomers)
+        return self.rows + interactive * self._pace.entry < self._pace.slots + self._pace.reserve
 
     def add(self, task: Task) -> None:
+        self._added += 1
+        task.number = self._added
         self._tasks.append(task)
 
     def parts(self, key: str) -> list[Part]:
@@ -181,17 +187,20 @@ class Engine:
     def _charge(self, took: float | None) -> None:
         """Divides the time of the last step among those whose turn it was."""
         rows = sum(wave.evaluations for wave in self._moved)
-        seconds = self.network.pace.of(rows) if took is None else took
+        seconds = self._pace.of(rows) if took is None else took
         for wave in self._moved:
             task = wave.task
-            task.time += seconds * wave.evaluations / rows / weight(task.priority, task.rows, self.slots)
+            share = weight(task.priority, task.images_left, self._pace.slots)
+            task.time += seconds * wave.evaluations / rows / share
 
     def _turn(self) -> list[Wave]:
         """The waves that move now: those whose turn it is, and free riders."""
-        pace = self.network.pace
+        pace = self._pace
         waiting = sorted(self._waves, key=lambda wave: wave.task.time)
         until = waiting[0].task.time + pace.of(1)
-        self._moved = [wave for wave in waiting if wave.task.time <= until]
+        together = accumulate(map(len, waiting))
+        due = sum(wave.task.time <= until and rows <= pace.slots for wave, rows in zip(waiting, together, strict=True))
+        self._moved = waiting[: max(1, due)]
         rows = sum(wave.evaluations for wave in self._moved)
         seconds, riders = pace.of(rows), list[Wave]()
         for wave in waiting[len(self._moved) :]:
@@ -201,16 +210,15 @@ class Engine:
         return self._moved + riders
 
     def _admit(self) -> None:
-        """Shares the free rows: first among tasks that hold none, which may use the reserve, then in order of age;
-        interactive ones come first."""
-        waiting = sorted(self._tasks, key=lambda task: (task.rows > 0, task.priority == "batch"))
+        """Lets waiting images in, first of tasks that hold none: each enters beside all that are there already."""
+        waiting = sorted(self._tasks, key=lambda task: (self._lines_up(task), task.rows > 0, task.priority == "batch"))
+        newcomers = sum(task.rows == 0 and not self._lines_up(task) for task in waiting)
         for i, task in enumerate(waiting):
-            room = self.slots - self.rows
-            if task.rows == 0:
-                newcomers = sum(other.rows == 0 for other in waiting[i:])
-                left = self.slots + self.reserve - self.rows
-                room = max(room, min(self.reserve, -(-left // 2)))  # half of what is left, so that others find some too
-                room = -(-room // newcomers)
+            room = self._pace.slots - self.rows
+            if i < newcomers:
+                left = room + self._pace.reserve
+                entry = min(self._pace.entry, -(-left // 2))  # half of what is left, so that others find some too
+                room = max(-(-room // (newcomers - i)), entry)
             while task.waiting and room > 0:
                 part = task.waiting.popleft()
                 stop = part.first + min(part.count, room)
@@ -219,6 +227,14 @@ class Engine:
                 room -= stop - part.first
                 self._enter(task, part.cut(part.first, stop))
         self._tasks = [task for task in self._tasks if task.waiting]
+
+    def _lines_up(self, task: Task) -> bool:
+        """Whether it takes only what others leave of the slots: of the class `batch` one job comes after another."""
+        return task.priority == "batch" and any(other.number < task.number for other in self._batch_tasks())
+
+    def _batch_tasks(self) -> list[Task]:
+        tasks = [*self._tasks, *(wave.task for wave in self._waves)]
+        return [task for task in tasks if task.priority == "batch"]
 
     def _enter(self, task: Task, part: Part) -> None:
         device, first, stop = self.network.device, part.first, part.first + part.count

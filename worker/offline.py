@@ -32,7 +32,7 @@ def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
 
 def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None) -> Tensor:
     """A spec's images, uint8 (N, C, H, W). `advance` is told how many of them each step has moved."""
-    engine = Engine(model.network, model.shape, model.network.pace.slots)
+    engine = Engine(model.network, model.shape)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
     while not engine.idle:

@@ -1,4 +1,4 @@
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { tiling } from "./tiling.js";
 import { className } from "./words.js";
 
@@ -46,7 +46,7 @@ function useWidth(box) {
 
 /** Draws when there is something new to draw, once a frame of the screen. */
 function usePaint(job, canvas, lay, count, at) {
-  useEffect(() => {
+  useLayoutEffect(() => { // ends with the canvas, not a frame later
     if (!lay) return undefined;
     let waiting = 0;
     const paint = () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 
 from app.forecast import Forecast
 from jobs.pace import Pace
-from jobs.records import Ahead, Record
-from jobs.schema import JobSpec, Status
+from jobs.records import Ahead, Record, Work
+from jobs.schema import JobSpec
 from tests.jobs.made import spec
 from worker import network
 from worker.catalog import Model, load_model
@@ -37,18 +36,18 @@ def asked(**fields: Any) -> JobSpec:
     return spec(**{"steps": 30, "labels": [1] * count, "null_class": 10, "guidance_scale": 1.0} | fields)
 
 
-def records(specs: list[JobSpec]) -> list[Record]:
-    made = [Record.new(str(i), each) for i, each in enumerate(specs)]
-    return [dataclasses.replace(record, status=Status.RUNNING, created_at=float(i)) for i, record in enumerate(made)]
+def works(specs: list[JobSpec]) -> list[Work]:
+    return [Record.new(str(i), each).work for i, each in enumerate(specs)]
 
 
 def finished_at(model: Model, specs: list[JobSpec], whose: int) -> float:
-    """The engine's own time until a job's last image is done, all of them having begun at once."""
-    engine = Engine(model.network, model.shape, 64)
+    """The engine's own time until a job's last image is done, all of them having begun one after another."""
+    engine = Engine(model.network, model.shape)
+    model.network._forward = lambda x, t, labels: torch.zeros_like(x)
     for i, each in enumerate(specs):
         engine.add(Task.of(str(i), each, model.checkpoint.schedule, 1))
+        engine.step()
     left, seconds = specs[whose].count, 0.0
-    model.network._forward = lambda x, t, labels: torch.zeros_like(x)
     while left:
         steps = engine.step()
         seconds += PACE.of(sum(step.evaluations for step in steps))
@@ -69,20 +68,23 @@ def finished_at(model: Model, specs: list[JobSpec], whose: int) -> float:
         ([LARGE, {"count": 8, "steps": 100}], 1),
         ([LARGE | {"priority": "batch"}, {"count": 1, "steps": 200}], 1),
         ([{"count": 16}, {"count": 64}], 1),
+        ([{"count": 300}] * 4, 3),
+        ([LARGE, LARGE, {"count": 1, "steps": 200}], 2),
+        ([LARGE | {"priority": "batch"}, LARGE, LARGE, {"count": 2, "steps": 200}], 3),
     ],
     ids=str,
 )
 def test_within_a_fifth(model: Model, jobs: list[dict[str, Any]], whose: int) -> None:
     specs = [asked(**job) for job in jobs]
-    running = records(specs)
+    running = works(specs)
     expected = Forecast(running, {"tiny": PACE}, 1).seconds(running[whose], None)
     assert expected == pytest.approx(finished_at(model, specs, whose), rel=0.2, abs=0.1)
 
 
 def test_a_job_that_waits_for_others_comes_after_their_work() -> None:
-    running = records([asked(**LARGE)])
+    running = works([asked(**LARGE)])
     forecast = Forecast(running, {"tiny": PACE}, 1)
-    waits = Record.new("waits", asked(**SMALL))
+    waits = Record.new("waits", asked(**SMALL)).work
     full = PACE.of(64) / 64
     expected = (30_000 + 5_000) * full + 30 * PACE.of(1)
     assert forecast.seconds(waits, Ahead(7, {"tiny": 5_000.0})) == pytest.approx(expected, abs=0.1)
@@ -92,19 +94,19 @@ def test_a_job_that_waits_for_others_comes_after_their_work() -> None:
 
 
 def test_two_workers_do_the_work_of_others_in_half_the_time() -> None:
-    running = records([asked(**LARGE)])
+    running = works([asked(**LARGE)])
     one, two = (Forecast(running, {"tiny": PACE}, workers) for workers in (1, 2))
     ahead = Ahead(1, {})
     assert two.backlog(ahead) == pytest.approx((one.backlog(ahead) or 0) / 2)
 
 
 def test_models_share_the_time_evenly() -> None:
-    running = records([asked(count=64), asked(count=64, model="other")])
+    running = works([asked(count=64), asked(count=64, model="other")])
     paces = {"tiny": PACE, "other": PACE}
     assert Forecast(running, paces, 1).seconds(running[0], None) == pytest.approx(2 * 30 * 0.061, rel=0.05)
 
 
 def test_without_a_pace_there_is_no_forecast() -> None:
-    running = records([asked(**SMALL)])
+    running = works([asked(**SMALL)])
     assert Forecast(running, {}, 1).seconds(running[0], None) is None
     assert Forecast([], {"tiny": PACE}, 1).seconds(running[0], Ahead(1, {"other": 3.0})) is None

@@ -36,7 +36,7 @@ def test_its_page_leads_to_making_pictures_with_it(desk: Desk) -> None:
     desk.page.goto("/#model=mnist")
     desk.page.get_by_role("link", name="Make pictures with it").click()
     expect(desk.page.locator("#model")).to_have_value("mnist")
-    expect(desk.page.locator(".intro img")).to_be_visible()
+    expect(desk.page.get_by_role("img", name="Samples of mnist")).to_be_visible()
 
 
 def test_a_model_that_is_not_there_is_named_as_such(desk: Desk) -> None:

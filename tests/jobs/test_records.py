@@ -136,7 +136,7 @@ def test_progress_and_images_are_seen(redis: Redis, records: Records) -> None:
     assert records.store(attempt, {2: b"c again"})
     record = of(records, attempt.job_id)
     assert (record.steps_done, record.images_done) == (25, 2)
-    assert record.row_steps_left == pytest.approx(15)
+    assert record.work.row_steps_left == pytest.approx(15)
 
 
 def test_what_was_begun_is_kept_for_the_same_build_until_the_end(redis: Redis, records: Records) -> None:
@@ -367,7 +367,7 @@ def test_what_waits_is_counted_with_its_work_in_its_order(redis: Redis, records:
     assert records.waiting() == 4
     assert records.ahead(last) == Ahead(2, {first.spec.model: 20, other.spec.model: 10})
     assert records.ahead(behind).jobs == 3
-    assert [record.id for record in records.running()] == [begun.job_id]
+    assert [work.job_id for work in records.running()] == [begun.job_id]
     assert records.put_back(begun)
     assert records.running() == []
     assert records.ahead(last).jobs == 3, "it waits where it did before"

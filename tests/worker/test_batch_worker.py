@@ -249,6 +249,24 @@ def test_a_job_that_is_too_large_for_the_batch_comes_in_waves(floor: Floor) -> N
     assert firsts == [0, 16, 32, 48]
 
 
+def test_one_picture_does_not_wait_for_many_jobs_that_fill_the_batch(
+    floor: Floor, at_step: Callable[..., list[int]]
+) -> None:
+    large = [floor.ask(count=100, steps=10, priority=priority) for priority in ("interactive", "batch") * 3]
+    small: list[str] = []
+    at_step(lambda number: small.append(floor.ask(steps=2)) if number == 20 else None)
+    floor.work()
+    floor.assert_finished(*large, *small)
+    assert all(floor.when(small[0], "done") < floor.when(each, "done") for each in large)
+
+
+def test_of_the_class_batch_one_job_is_taken_after_another(floor: Floor) -> None:
+    jobs = [floor.ask(count=40, priority="batch") for _ in range(3)]
+    floor.work()
+    floor.assert_finished(*jobs)
+    assert floor.when(jobs[0], "done") < floor.when(jobs[2], "started") < floor.when(jobs[1], "done")
+
+
 def test_two_models_take_turns(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> None:
     for name in "ab":
         shutil.copytree(tiny, tmp_path / name)
@@ -353,9 +371,11 @@ def assert_failed(floor: Floor, job: str, reason: str) -> None:
 
 @pytest.mark.usefixtures("poisoned")
 def test_a_step_that_fails_fails_the_job_that_was_in_it(floor: Floor) -> None:
-    job, after = floor.ask(seed=POISON), floor.ask(count=20)
+    job = floor.ask(seed=POISON)
     floor.work()
     assert_failed(floor, job, "RuntimeError: no memory for this")
+    after = floor.ask(count=20)
+    floor.work()
     floor.assert_finished(after)
     assert floor.record(job).attempt == 1, "a retry would fail likewise"
 
