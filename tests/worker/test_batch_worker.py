@@ -261,10 +261,10 @@ def test_one_picture_does_not_wait_for_many_jobs_that_fill_the_batch(
 
 
 def test_of_the_class_batch_one_job_is_taken_after_another(floor: Floor) -> None:
-    jobs = [floor.ask(count=40, priority="batch") for _ in range(3)]
+    jobs = [floor.ask(count=40, priority="batch") for _ in range(4)]
     floor.work()
     floor.assert_finished(*jobs)
-    assert floor.when(jobs[0], "done") < floor.when(jobs[2], "started") < floor.when(jobs[1], "done")
+    assert floor.when(jobs[0], "done") < floor.when(jobs[3], "started"), "the third may begin as the first ends"
 
 
 def test_two_models_take_turns(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> None:
