@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 import httpx
 import typer
 
-from bench.report import interleaved, machine, spread, table, times, write_performance
+from bench.report import interleaved, machine, spread, table, timed, times, write_performance
 from model.hardware import default_device
 from tests.service import Service, free_port, running, wait_until
 
@@ -28,14 +27,9 @@ CLIENTS = 16
 def at_once(ask: Callable[[int], object]) -> Callable[[int], list[float]]:
     """A round in which all ask: seconds from each one's question to its picture."""
 
-    def timed(seed: int) -> float:
-        began = time.perf_counter()
-        ask(seed)
-        return time.perf_counter() - began
-
     def run(turn: int) -> list[float]:
         with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(timed, range(turn * CLIENTS, (turn + 1) * CLIENTS)))
+            return list(pool.map(lambda seed: timed(lambda: ask(seed)), range(turn * CLIENTS, (turn + 1) * CLIENTS)))
 
     return run
 

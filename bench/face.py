@@ -10,14 +10,13 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import typer
 
-from bench.report import interleaved, machine, spread, table, times, write_performance
+from bench.report import interleaved, machine, spread, table, timed, times, write_performance
 from jobs.resolve import resolve
 from jobs.schema import GenerateRequest
 from model.hardware import default_device
@@ -148,12 +147,6 @@ async def watch(service: Service, job: dict[str, Any]) -> list[str]:
             ids.append(line[4:].strip().decode())
     writer.close()
     return ids
-
-
-def timed(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def is_idle(service: Service) -> bool:

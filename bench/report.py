@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +28,13 @@ def interleaved(sides: dict[str, Callable[[int], Taken]], rounds: int) -> dict[s
             if turn:
                 taken[name].append(measured)
     return taken
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def machine(device: torch.device) -> str:

@@ -6,26 +6,18 @@ One job of 64 pictures, from the request over HTTP to the last PNG. The service 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import typer
 
-from bench.report import interleaved, machine, spread, table, times, write_performance
+from bench.report import interleaved, machine, spread, table, timed, times, write_performance
 from bench.usual import Pipeline
 from model.hardware import default_device
 from tests.service import Service, running
 
 ROWS = 64
 WARM_STEPS = 10  # of the round that is not counted
-
-
-def rate(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return ROWS / (time.perf_counter() - began)
 
 
 def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 1000, rounds: int = 1) -> None:
@@ -36,10 +28,10 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
         asked = {"model": model, "guidance_scale": 1, "sampler": "ddpm", "count": ROWS, "label": "cycle"}
 
         def ours(turn: int) -> float:
-            return rate(lambda: service.asked(**asked, steps=steps if turn else WARM_STEPS, seed=turn))
+            return ROWS / timed(lambda: service.asked(**asked, steps=steps if turn else WARM_STEPS, seed=turn))
 
         def theirs(turn: int) -> float:
-            return rate(lambda: usual(torch.arange(ROWS) % classes, steps if turn else WARM_STEPS, turn))
+            return ROWS / timed(lambda: usual(torch.arange(ROWS) % classes, steps if turn else WARM_STEPS, turn))
 
         taken = interleaved({"Noisemill": ours, "`DDPMPipeline`'s loop": theirs}, rounds)
     first = taken["Noisemill"]

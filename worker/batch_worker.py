@@ -10,7 +10,7 @@ import math
 import threading
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -99,7 +99,8 @@ class BatchWorker(SimpleWorker):
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._looked = 0.0
         self._saved = 0.0
-        self._drift: dict[str, tuple[float, float]] = {}  # by model: seconds of late, and those that were expected
+        # By model: seconds that steps took of late, and those expected of them; at first, one that took what it should.
+        self._drift: defaultdict[str, tuple[float, float]] = defaultdict(lambda: (1.0, 1.0))
         self._stepped: float | None = None  # when the last step ended, unless nothing was to be done since
 
     # RQ calls these
@@ -170,6 +171,7 @@ class BatchWorker(SimpleWorker):
         return all(engine.has_room("interactive") for engine in engines) and self._records.waiting("interactive") > 0
 
     def _take(self, job: Job) -> None:
+        self._stepped = None  # taking a job is no part of a step
         self.prepare_execution(job)
         self.prepare_job_execution(job, remove_from_intermediate_queue=True)
         job.started_at = now()
@@ -211,9 +213,7 @@ class BatchWorker(SimpleWorker):
         done, kept = self._store.positions(held.job.id), self._kept(held, model)
         parts = left(spec.count, done, kept)
         try:
-            if not model.network.is_warm:
-                model.network.warm()
-                self._stepped = None
+            model.network.warm()
             task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
         except Exception as error:
             self._fail(held, f"{type(error).__name__}: {error}")
@@ -301,7 +301,7 @@ class BatchWorker(SimpleWorker):
             recent = math.exp(-seconds / DRIFT_SECONDS)
             expected = engine.network.pace.of(sum(step.evaluations for step in steps))
             model = self._held[steps[0].task.key].record.spec.model
-            took, should = self._drift.get(model, (0.0, 0.0))
+            took, should = self._drift[model]
             self._drift[model] = took * recent + seconds, should * recent + expected
 
     def _paces(self) -> dict[str, str]:
@@ -310,7 +310,7 @@ class BatchWorker(SimpleWorker):
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
             if model is not None and model.network.is_warm:
-                took, should = self._drift.get(card.name, (1.0, 1.0))
+                took, should = self._drift[card.name]
                 found[card.name] = model.network.pace.model_copy(update={"drift": took / should}).model_dump_json()
         return found
 

@@ -69,3 +69,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     (models / "digits").symlink_to(CHECKPOINTS / "digits")
     with running(Service(models, tmp_path_factory.mktemp("small"), {"NOISEMILL_MAX_QUEUED": "1"})) as service:
         yield service
+
+
+@pytest.fixture
+def small_desk(browser: Browser, small: Service) -> Iterator[Desk]:
+    """The page of that service. What its console says of lost connections is expected."""
+    context = browser.new_context(base_url=small.url)
+    desk = Desk(context.new_page())
+    desk.open()
+    yield desk
+    context.close()

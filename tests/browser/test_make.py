@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.desk import Desk
 from tests.service import Service
@@ -146,27 +146,24 @@ def test_the_first_picture_comes_soon_for_whoever_just_presses_generate(desk: De
     assert time.monotonic() - began < FIRST_PICTURE_SECONDS
 
 
-def test_a_full_queue_says_when_to_try_again(small: Service, browser: Browser) -> None:
-    context = browser.new_context(base_url=small.url)
-    desk = Desk(context.new_page())
-    desk.page.goto("/#gallery")
-    expect(desk.page.locator(".empty")).to_contain_text("Nothing has been made yet")
-    desk.open()
+def test_a_full_queue_says_when_to_try_again(small: Service, small_desk: Desk) -> None:
+    small_desk.page.goto("/#gallery")
+    expect(small_desk.page.locator(".empty")).to_contain_text("Nothing has been made yet")
+    small_desk.open()
     # The worker takes each job at once while it has room, so it is kept from it.
     pids = [small.pid("worker")]
     subprocess.run(["kill", "-STOP", *map(str, pids)], check=True)
     try:
-        desk.generate(count="1", steps="10")
-        with desk.page.expect_response("**/generate") as response:
-            desk.page.click("#generate")
+        small_desk.generate(count="1", steps="10")
+        with small_desk.page.expect_response("**/generate") as response:
+            small_desk.page.click("#generate")
         assert response.value.status == 429
-        refusal = desk.page.get_by_role("alert")
+        refusal = small_desk.page.get_by_role("alert")
         expect(refusal).to_contain_text(response.value.json()["detail"])
         expect(refusal).to_contain_text(f"Try again in {response.value.headers['retry-after']} s")
     finally:
         subprocess.run(["kill", "-CONT", *map(str, pids)], check=True)
-    desk.wait_for(desk.shown()[0])
-    context.close()
+    small_desk.wait_for(small_desk.shown()[0])
 
 
 def test_being_offline_is_said_and_passes(desk: Desk, complaints: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from PIL import Image
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.desk import MODEL, SIZE, Desk, canvas_pixels, enlarged, wait_until
 from tests.service import Service
@@ -79,33 +79,25 @@ def test_a_reload_goes_on_and_loses_no_frame(desk: Desk, service: Service) -> No
     assert desk.frames(job_id) == streamed(service, job_id) >= 60
 
 
-def test_a_lost_connection_is_taken_up_and_loses_no_frame(small: Service, browser: Browser) -> None:
-    context = browser.new_context(base_url=small.url)
-    desk = Desk(context.new_page())
-    desk.open()
-    job_id = desk.generate(**SLOW)
-    desk.wait_for_frames(job_id, 5)
+def test_a_lost_connection_is_taken_up_and_loses_no_frame(small: Service, small_desk: Desk) -> None:
+    job_id = small_desk.generate(**SLOW)
+    small_desk.wait_for_frames(job_id, 5)
     small.kill("app")  # every connection is cut; the worker goes on
-    expect(desk.job(job_id).locator(".lost")).to_be_attached()
-    desk.wait_for(job_id)
-    desk.wait_for_results(job_id)
-    assert desk.frames(job_id) == streamed(small, job_id) >= 60
-    context.close()
+    expect(small_desk.job(job_id).locator(".lost")).to_be_attached()
+    small_desk.wait_for(job_id)
+    small_desk.wait_for_results(job_id)
+    assert small_desk.frames(job_id) == streamed(small, job_id) >= 60
 
 
-def test_a_restart_of_the_service_is_outlived(small: Service, browser: Browser) -> None:
-    context = browser.new_context(base_url=small.url)
-    desk = Desk(context.new_page())
-    desk.open()
-    job_id = desk.generate(**SLOW)
-    desk.wait_for_frames(job_id, 5)
+def test_a_restart_of_the_service_is_outlived(small: Service, small_desk: Desk) -> None:
+    job_id = small_desk.generate(**SLOW)
+    small_desk.wait_for_frames(job_id, 5)
     small.stop()
-    expect(desk.job(job_id).locator(".lost")).to_be_visible()
+    expect(small_desk.job(job_id).locator(".lost")).to_be_visible()
     small.start()
-    desk.wait_for(job_id)
-    desk.wait_for_results(job_id)
-    assert desk.frames(job_id) == streamed(small, job_id) >= 60
-    context.close()
+    small_desk.wait_for(job_id)
+    small_desk.wait_for_results(job_id)
+    assert small_desk.frames(job_id) == streamed(small, job_id) >= 60
 
 
 def test_two_tabs_show_the_same_and_leave_each_other_room(desk: Desk) -> None:

