@@ -1,6 +1,6 @@
-"""One reader a process tells every watcher that its job's stream has grown; each then reads for itself.
+"""One listener a process tells watchers that a job's stream has grown; those who stand at one place read on together.
 
-So a slow client holds nothing up and nothing is kept in memory for it: the stream in Redis is its buffer.
+A slow client holds nothing up and nothing is kept in memory for it: the stream in Redis is its buffer.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Watch:
         self._redis = redis
         self._closed = False
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._reads: dict[tuple[str, str], asyncio.Task[list[Event]]] = {}  # that are about to begin
 
     async def run(self) -> None:
         """Listens for news until canceled, through any outage."""
@@ -45,7 +46,7 @@ class Watch:
             while not self._closed:
                 grown.clear()
                 try:
-                    found = await events.read_after(self._redis, job_id, last_id)
+                    found = await self._read(job_id, last_id)
                     if not found and await events.is_over(self._redis, job_id, last_id):
                         return
                 except (RedisError, OSError):
@@ -56,7 +57,7 @@ class Watch:
                     if event.type.terminal:
                         return
                     last_id = event.id
-                if not found:
+                if len(found) < events.PAGE:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
 
@@ -65,6 +66,17 @@ class Watch:
         self._closed = True
         for job_id in list(self._waiting):
             self._wake(job_id)
+
+    async def _read(self, job_id: str, last_id: str) -> list[Event]:
+        """The next events, with all who ask for them at this moment."""
+        if (place := (job_id, last_id)) not in self._reads:
+            self._reads[place] = asyncio.create_task(self._read_together(*place))
+        return await asyncio.shield(self._reads[place])  # one who leaves does not end it for the others
+
+    async def _read_together(self, job_id: str, last_id: str) -> list[Event]:
+        await asyncio.sleep(0)  # all that the same news has woken come along
+        del self._reads[job_id, last_id]  # whoever comes from here on may have heard of more
+        return await events.read_after(self._redis, job_id, last_id)
 
     def _wake(self, job_id: str) -> None:
         for event in self._waiting.get(job_id, ()):

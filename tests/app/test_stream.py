@@ -89,6 +89,21 @@ def test_events_arrive_as_they_come(http: httpx.Client, redis: Redis) -> None:
         assert waits[-1] < RECHECK_SECONDS, "none waited for the regular look"
 
 
+def test_watchers_read_together(http: httpx.Client, redis: Redis) -> None:
+    job, frames = generate(http), 20
+    watchers = [Watcher(http, job) for _ in range(10)]
+    attempt = begun(redis, job)
+    wait_until(lambda: all(len(watcher.seen) == 2 for watcher in watchers))
+    before = redis.info("commandstats")["cmdstat_xrange"]["calls"]
+    for step in range(1, frames + 1):
+        Records(redis).frame(attempt, frame(attempt, step))
+        wait_until(lambda so_far=2 + step: all(len(watcher.seen) == so_far for watcher in watchers))
+    reads = redis.info("commandstats")["cmdstat_xrange"]["calls"] - before
+    Records(redis).cancel(job["id"])
+    assert all(len(watcher.story()) == frames + 3 for watcher in watchers)
+    assert frames <= reads < 2 * frames
+
+
 @pytest.mark.parametrize("end", ["fail", "cancel"])
 def test_every_end_closes_the_stream(http: httpx.Client, redis: Redis, end: str) -> None:
     job, records = generate(http), Records(redis)
