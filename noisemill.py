@@ -135,15 +135,21 @@ def train(
 
 def _announce(trainer: Trainer) -> None:
     """What will be trained on, with what, and for how long."""
+    from model.own_images import HELD_OUT
+
     data, settings = trainer.data, trainer.recipe.training
     _, channels, side, _ = data.images.shape
     colour, classes = "grey" if channels == 1 else "RGB", ", ".join(data.classes)
     console.print(f"{data.source}: {len(data):,} images, {side} × {side} {colour}; classes: {classes or 'none'}")
+    if Path(data.source).exists():
+        console.print(f"beside them, one image of every {HELD_OUT} is held out for `noisemill evaluate`")
     if data.skipped:
         console.print(f"skipped, since they cannot be read: {len(data.skipped)}, such as {', '.join(data.skipped[:3])}")
     widths = " / ".join(str(width) for width in trainer.unet.config.block_out_channels)
     parameters = sum(parameter.numel() for parameter in trainer.unet.parameters())
     console.print(f"network: {widths}, {parameters / 1e6:.1f} million parameters")
+    if settings.compile:
+        console.print("the network is compiled before the first step, where a compiler is: up to a minute")
     left = trainer.steps - trainer.step
     minutes = left * trainer.seconds_a_step() / 60
     console.print(
@@ -224,7 +230,9 @@ def sample(
             "strength": strength,
         }
         spec = resolve(GenerateRequest.model_validate(asked), loaded.card)
-    except (OSError, FieldError, ValidationError) as error:
+    except ValidationError as error:
+        _stop("; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()))
+    except (OSError, FieldError) as error:
         _stop(str(error))
     pixels = _sample(loaded, spec)
     if out.suffix == ".npy":

@@ -94,6 +94,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
     detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI gave up on it, and does not say why
+        detail = (
+            "the body cannot be read: send one JSON object in UTF-8, not deep, and no number of thousands of digits"
+        )
     return Problem(HTTPStatus(error.status_code), detail, headers=headers).response()
 
 

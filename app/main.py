@@ -45,6 +45,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         version=version("noisemill"),
         summary="Small pixel-space diffusion models, served.",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would name whatever host the client claims
     )
     app.state.settings = settings
     app.state.redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)

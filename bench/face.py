@@ -17,6 +17,7 @@ import httpx
 import typer
 
 from bench.report import interleaved, machine, spread, table, timed, times, write_performance
+from bench.watching import watch
 from jobs.resolve import resolve
 from jobs.schema import GenerateRequest
 from model.hardware import default_device
@@ -135,18 +136,6 @@ async def crowded(service: Service, asked: Asked) -> Row:
     half = memory[len(memory) // 2]
     what = f"{CROWD} watchers of one job of 100 frames: events that one saw and another did not; the app's memory"
     return [what, f"{missed} of {CROWD * len(story)}", f"{half:.0f} MB half way, {memory[-1]:.0f} MB at the end"]
-
-
-async def watch(service: Service, job: dict[str, Any]) -> list[str]:
-    """The ids of a job's events, to its end. As little work as can be: many run beside what is measured."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
-    writer.write(f"GET {job['urls']['events']} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-    ids = []
-    async for line in reader:
-        if line.startswith(b"id: "):
-            ids.append(line[4:].strip().decode())
-    writer.close()
-    return ids
 
 
 def is_idle(service: Service) -> bool:

@@ -7,7 +7,7 @@ import zipfile
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Response
 
 from app import pictures
 from app.deps import RedisDep, StoreDep
@@ -37,12 +37,12 @@ FinishedDep = Annotated[Record, Depends(finished)]
 
 
 @router.get("/images/{position}.png", response_class=Response, summary="One image")
-def image(record: ExistingDep, position: Annotated[int, Path()], store: StoreDep) -> Response:
+def image(record: ExistingDep, position: str, store: StoreDep) -> Response:
     """As PNG, with what reproduces it in its text chunks. There as soon as this image is done."""
-    if not 0 <= position < record.spec.count:
+    if position not in map(str, range(record.spec.count)):  # one address each: not 00, nor +0
         detail = f"job {record.id} has images 0 to {record.spec.count - 1}, not {position}"
         raise Problem(HTTPStatus.NOT_FOUND, detail)
-    png = store.get(record.id, position)
+    png = store.get(record.id, int(position))
     if png is None:
         raise Problem(HTTPStatus.CONFLICT, f"image {position} is not there: job {record.id} is {record.status}")
     return Response(png, media_type="image/png", headers=HEADERS)

@@ -170,9 +170,15 @@ def test_a_body_that_is_no_json_object_is_refused_as_such(http: httpx.Client, re
     assert jobs_in(redis) == 0
 
 
-def test_a_body_in_another_encoding_is_refused(http: httpx.Client) -> None:
-    answer = http.post("/generate", content=b'{"model": "\xe9"}', headers={"Content-Type": "application/json"})
+@pytest.mark.parametrize("body", [b'{"model": "\xe9"}', b'{"seed": ' + b"1" * 5000 + b"}", b"[" * 100_000])
+def test_a_body_that_the_parser_gives_up_on_is_refused_with_what_may_be(http: httpx.Client, body: bytes) -> None:
+    answer = http.post("/generate", content=body, headers={"Content-Type": "application/json"})
     assert_problem(answer, 400)
+    assert "JSON object in UTF-8" in answer.json()["detail"]
+
+
+def test_no_redirect_repeats_the_host_that_a_client_claims(http: httpx.Client) -> None:
+    assert_problem(http.get("/jobs/", headers={"Host": "elsewhere.example"}), 404)
 
 
 @pytest.mark.parametrize(

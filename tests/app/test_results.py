@@ -59,7 +59,7 @@ def test_an_image_is_there_as_soon_as_it_is_done(http: httpx.Client, redis: Redi
     assert_problem(http.get(f"/jobs/{attempt.job_id}/images/0.png"), 409)
 
 
-@pytest.mark.parametrize("position", ["3", "-1", "99999999999999999999"])
+@pytest.mark.parametrize("position", ["3", "-1", "99999999999999999999", "00", "+0", "%200", "x"])
 def test_an_image_that_the_job_does_not_have_is_not_there(http: httpx.Client, redis: Redis, position: str) -> None:
     job = finished(redis, [png(i) for i in range(3)]).job_id
     assert_problem(http.get(f"/jobs/{job}/images/{position}.png"), 404)
