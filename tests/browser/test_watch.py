@@ -89,6 +89,18 @@ def test_a_lost_connection_is_taken_up_and_loses_no_frame(small: Service, small_
     assert small_desk.frames(job_id) == streamed(small, job_id) >= 60
 
 
+def test_a_page_that_slept_has_every_frame(desk: Desk, service: Service) -> None:
+    job_id = desk.generate(**SLOW)
+    desk.wait_for_frames(job_id, 5)
+    state = desk.page.context.new_cdp_session(desk.page)
+    state.send("Page.setWebLifecycleState", {"state": "frozen"})
+    service.finished({"urls": {"job": f"/jobs/{job_id}"}})
+    state.send("Page.setWebLifecycleState", {"state": "active"})
+    desk.wait_for(job_id)
+    desk.wait_for_results(job_id)
+    assert desk.frames(job_id) == streamed(service, job_id) >= 60
+
+
 def test_a_restart_of_the_service_is_outlived(small: Service, small_desk: Desk) -> None:
     job_id = small_desk.generate(**SLOW)
     small_desk.wait_for_frames(job_id, 5)
