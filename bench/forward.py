@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 import typer
@@ -19,13 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.report import interleaved, machine, spread, table, times, write_performance
 from model import checkpoint
-from model.hardware import default_device, has_bf16, keep_freed_memory
+from model.hardware import compiled, default_device, has_bf16, keep_freed_memory
 from model.unet import UNet
 
 ROWS = {"cpu": (1, 4, 16, 64), "cuda": (1, 4, 16, 64, 256, 1024)}
 MATRICES = 1024, 2048, 4096
 SECONDS = 0.5  # of each side in a round
-BATCH = 64
+
+Compiler = Callable[[UNet, torch.device], Callable[..., Tensor]]
 
 
 def per_second(device: torch.device, run: Callable[..., object], *given: Tensor) -> Callable[[int], float]:
@@ -41,6 +43,10 @@ def per_second(device: torch.device, run: Callable[..., object], *given: Tensor)
         return done / (time.perf_counter() - began)
 
     return round_of
+
+
+def without_graphs(unet: UNet, device: torch.device) -> Callable[..., Tensor]:
+    return cast(Callable[..., Tensor], torch.compile(unet, dynamic=False))
 
 
 def inputs(unet: UNet, rows: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -61,15 +67,14 @@ def main(model: Path = Path("checkpoints/mnist"), device: str | None = None, rou
 
     theirs = UNet2DModel.from_pretrained(str(model / "unet"), low_cpu_mem_usage=False).to(where).eval()
     unet, sides = loaded.unet.to(where), dict[str, Callable[[int], float]]()
-    variants: dict[str, tuple[torch.dtype, str | None]] = {"float32": (torch.float32, None)}
-    if has_bf16(where):
-        variants["bfloat16"] = torch.bfloat16, None
+    dtypes = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if has_bf16(where) else {})
+    variants: dict[str, tuple[torch.dtype, Compiler]] = {name: (dtype, compiled) for name, dtype in dtypes.items()}
     if where.type == "cuda":
-        variants |= {f"{name}, graphs": (dtype, "reduce-overhead") for name, (dtype, _) in variants.items()}
+        variants |= {f"{name}, no graphs": (dtype, without_graphs) for name, dtype in dtypes.items()}
     for rows in ROWS[where.type]:
-        for name, (dtype, mode) in variants.items():
+        for name, (dtype, compiler) in variants.items():
             ours = checkpoint.load(model).unet.to(where, dtype).to(memory_format=torch.channels_last)
-            run, given = torch.compile(ours, dynamic=False, mode=mode), inputs(unet, rows, where)
+            run, given = compiler(ours, where), inputs(unet, rows, where)
             run(*given)
             sides[f"{rows} rows, {name}"] = per_second(where, run, *given)
         sides[f"{rows} rows, diffusers"] = per_second(where, theirs, *inputs(unet, rows, where))

@@ -6,10 +6,13 @@ import ctypes
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -41,6 +44,15 @@ def has_bf16(device: torch.device) -> bool:
 def can_compile() -> bool:
     """Whether `torch.compile` has what it needs: a C++ compiler, for Triton's launchers too."""
     return sys.platform != "win32" and any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
+    """A network as it is compiled for sampling, anew for each shape that is not marked as dynamic."""
+    if device.type == "cuda":  # records a graph for each size: launching kernels one by one takes longer than they do
+        return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
+    # A sum over a few numbers is computed once and kept, not anew by each pixel that needs it (see unet.GroupNorm).
+    options: dict[str, str | int | bool | Callable[..., object]] = {"unroll_reductions_threshold": 1}
+    return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=options))
 
 
 def keep_freed_memory() -> None:

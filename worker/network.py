@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jobs.pace import Pace
 from model.checkpoint import Checkpoint
-from model.hardware import can_compile, has_bf16, keep_freed_memory
+from model.hardware import can_compile, compiled, has_bf16, keep_freed_memory
 from model.samplers import guide
 from worker import pacing
 
@@ -56,9 +56,7 @@ class Network:
             # to the next, and after eight of them run eagerly without a word: other bytes, by order of arrival.
             torch._dynamo.config.recompile_limit = MOST_MODELS
             torch._dynamo.config.fail_on_recompile_limit_hit = True
-        # On CUDA this mode records a graph for each size, since launching kernels one by one takes longer than they do.
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        self._run = torch.compile(self._unet, dynamic=False, mode=mode) if self._compiles else self._unet
+        self._run = compiled(self._unet, device) if self._compiles else self._unet
         self._pace: Pace | None = None
 
     @property
