@@ -8,7 +8,6 @@ clipping at 1, AdamW (0.95, 0.999), a cosine schedule, `EMAModel`; in float32, a
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from bench.report import interleaved, machine, spread, table, times, write_performance
+from bench.report import interleaved, machine, spread, table, timed, times, write_performance
 from model import checkpoint, data, images
 from model.data import Dataset
 from model.hardware import default_device
@@ -83,16 +82,9 @@ def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.devi
     return step
 
 
-def timed(step: Step, pictures: int, steps: int) -> Callable[[int], float]:
+def rate(step: Step, pictures: int, steps: int) -> Callable[[int], float]:
     """A round of so many steps, in images a second."""
-
-    def run(_: int) -> float:
-        clock = time.perf_counter()
-        for _ in range(steps):
-            step()
-        return pictures * steps / (time.perf_counter() - clock)
-
-    return run
+    return lambda _: pictures * steps / timed(lambda: [step() for _ in range(steps)])
 
 
 def main(
@@ -112,7 +104,7 @@ def main(
         sides: dict[str, Step] = {"Noisemill": lambda: next(reports)}
         for name, bf16 in (("diffusers' loop, float32 (its default)", False), ("diffusers' loop, bf16", True)):
             sides[name] = reference(Path(folder) / "start", dataset, what, where, bf16=bf16)
-        rates = interleaved({name: timed(step, size, steps) for name, step in sides.items()}, rounds)
+        rates = interleaved({name: rate(step, size, steps) for name, step in sides.items()}, rounds)
         reports.close()
     ours = rates["Noisemill"]
     found = [[name, spread(theirs), "" if theirs is ours else times(ours, theirs)] for name, theirs in rates.items()]

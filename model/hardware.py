@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+CompileOptions = dict[str, str | int | bool | Callable[..., object]]
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -50,9 +52,12 @@ def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
     """A network as it is compiled for sampling, anew for each shape that is not marked as dynamic."""
     if device.type == "cuda":  # records a graph for each size: launching kernels one by one takes longer than they do
         return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
-    # A sum over a few numbers is computed once and kept, not anew by each pixel that needs it (see unet.GroupNorm).
-    options: dict[str, str | int | bool | Callable[..., object]] = {"unroll_reductions_threshold": 1}
-    return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=options))
+    return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=compile_options(device)))
+
+
+def compile_options(device: torch.device) -> CompileOptions | None:
+    """A sum of few numbers is kept, rather than computed anew by each pixel that needs it (unet.GroupNorm)."""
+    return {"unroll_reductions_threshold": 1} if device.type == "cpu" else None
 
 
 def keep_freed_memory() -> None:

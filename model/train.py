@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model import checkpoint, figures, images, run_log, samplers
 from model.data import Dataset
 from model.ema import EMA
-from model.hardware import can_compile, default_device, has_bf16, keep_freed_memory
+from model.hardware import can_compile, compile_options, default_device, has_bf16, keep_freed_memory
 from model.recipe import Precision, Recipe
 from model.run_log import Report, RunLog
 from model.unet import UNet
@@ -122,7 +122,7 @@ class Trainer:
         if self.processes > 1:
             network = DistributedDataParallel(network)
         if settings.compile and can_compile():
-            network = cast(nn.Module, torch.compile(network))
+            network = cast(nn.Module, torch.compile(network, options=compile_options(self.device)))
         with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
             clock = time.perf_counter()
             while self.step < self.steps:

@@ -149,15 +149,15 @@ class TimestepEmbedding(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """As torch's (Wu & He 2018). For sampling on a CPU it is written in rows of channels, as they lie in memory.
+    """As torch's (Wu & He 2018). To be compiled for a CPU it is written in rows of channels, as they lie in memory.
 
-    Compiled, torch's own form goes through a group of two or three channels one by one: 64 channels of 28×28 take it
+    Torch's own form, compiled, goes through a group of two or three channels one by one: 64 channels of 28×28 take it
     three times as long. The two agree to the last bits of float32, in which both compute.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         few = self.num_channels // self.num_groups
-        if torch.is_grad_enabled() or x.device.type != "cpu" or few not in FEW_CHANNELS:
+        if not torch.compiler.is_compiling() or x.device.type != "cpu" or few not in FEW_CHANNELS:
             return super().forward(x)
         batch, channels, height, width = x.shape
         values = few * height * width

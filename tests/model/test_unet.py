@@ -154,6 +154,22 @@ def test_channels_last_and_bfloat16_say_the_same(fields: dict[str, Any]) -> None
     assert (output.float() - expected).std() < 0.05 * expected.std()
 
 
+@pytest.mark.parametrize("fields", CONFIGS.values(), ids=CONFIGS)
+def test_as_it_is_written_for_the_compiler_it_says_the_same(fields: dict[str, Any]) -> None:
+    ours, _ = both(fields)
+    ours.train()
+    x_t, t, labels = inputs(ours.config, batch=2)
+    torch._dynamo.reset()
+    traced, found = torch.compile(ours, backend="eager"), []
+    for network in (ours, traced):
+        output = network(x_t, t, labels)
+        ours.zero_grad()
+        output.square().mean().backward()
+        found.append([output, *(parameter.grad for parameter in ours.parameters())])
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)
+
+
 def test_dropout_drops_in_training_alone() -> None:
     ours, _ = both({**CONFIGS["one level"], "dropout": 0.5})
     x_t, t, labels = inputs(ours.config, batch=2)
