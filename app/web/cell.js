@@ -1,10 +1,10 @@
-import { html, useEffect, useRef } from "./html.js";
+import { html, useLayoutEffect, useRef } from "./html.js";
 
 /** One image of a job at a stop of its film, as large as whole multiples of its pixels come to `side` at the most. */
 export function Cell({ job, position, at, size, side, name }) {
   const canvas = useRef();
   const scale = Math.max(1, Math.floor((side * devicePixelRatio) / size));
-  useEffect(() => {
+  useLayoutEffect(() => { // not after the next picture of the screen, when the canvas may be gone
     const paint = () => draw(canvas.current, job.picture(position, at));
     paint();
     return job.paint(paint);

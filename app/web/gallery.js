@@ -1,5 +1,5 @@
 import { asProblem, ended, fetchJobs } from "./api.js";
-import { Component, html, useEffect, useRef, useState } from "./html.js";
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Refusal } from "./problem.js";
 import { compareAt, jobsAt } from "./route.js";
 import { Thumbnail } from "./thumbnail.js";
@@ -53,7 +53,7 @@ function useRefresh(jobs, hear) {
 /** Loads by itself when it comes into sight, and by hand. */
 function More({ load }) {
   const button = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const observer = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && load(), { rootMargin: "800px" });
     observer.observe(button.current);
     return () => observer.disconnect();

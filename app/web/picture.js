@@ -1,6 +1,6 @@
 import { asProblem } from "./api.js";
 import { Cell } from "./cell.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { After, Before, Close } from "./icons.js";
 import { useJob } from "./job.js";
 import { Missing } from "./panel.js";
@@ -13,7 +13,7 @@ import { className, stepWords } from "./words.js";
 export function Picture({ job: id, position, cards, go, close, again, compare }) {
   const dialog = useRef();
   const job = useJob(id);
-  useEffect(() => dialog.current.showModal(), []);
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const leave = (event) => event.target === dialog.current && dialog.current.close(); // a click beside it
   return html`<dialog ref=${dialog} class="picture" aria-label=${`Image ${position}`} onClose=${close} onClick=${leave}
     onKeyDown=${turning(go, position, job.view?.request.count ?? 0)}>

@@ -46,7 +46,7 @@ function useWidth(box) {
 
 /** Draws when there is something new to draw, once a frame of the screen. */
 function usePaint(job, canvas, lay, count, at) {
-  useLayoutEffect(() => { // ends with the canvas, not a frame later
+  useLayoutEffect(() => { // not after the next picture of the screen, when the canvas may be gone
     if (!lay) return undefined;
     let waiting = 0;
     const paint = () => {

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs)
 
 
-@pytest.fixture(scope="package")  # no longer: it leaves an event loop running, in which no other test can start one
+@pytest.fixture(scope="module")  # no longer: it leaves an event loop running, in which no other test can start one
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
