@@ -71,7 +71,7 @@ def by_size(path: Path, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             unet = UNet(dataclasses.replace(known.unet.config, sample_size=size))
-            checkpoint.save(Path(folder) / str(size), unet, known.schedule, Card())
+            checkpoint.save(Path(folder) / str(size), unet, known.schedule, Card(classes=known.card.classes))
             sides[f"{size}×{size}"] = a_step(offline.load(Path(folder) / str(size), default_device()), SIZE_IMAGES)
         taken = interleaved(sides, rounds)
     found, before = list[Row](), 0.0

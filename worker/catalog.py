@@ -96,6 +96,10 @@ class Catalog:
 def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, deterministic: bool = True) -> Model:
     """One checkpoint, ready to be sampled from, at most `slots` images in a batch. Raises CheckpointError."""
     loaded = checkpoint.load(path)
+    known = loaded.unet.config.num_class_embeds
+    if known is not None and not loaded.card.classes:
+        why = f"its network knows {known} classes: name them in {checkpoint.CARD}"
+        raise CheckpointError(f"checkpoint {path.name} cannot be served: {why}")
     network = Network(loaded, device, slots, deterministic=deterministic)
     figures = _figures(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}

@@ -4,7 +4,7 @@ A task's images enter in waves: as many as there is room for, which then move to
 finished waves leave and waiting images enter, whichever task they belong to. Images that do not move cost nothing but
 memory, so that a task finds room beside many that fill the batch.
 
-Tasks share the machine's time, not its rows: a step of 65 rows takes twenty times as long as one of a single row, so
+Tasks share the machine's time, not its rows: a step of 65 rows takes nine times as long as one of a single row, so
 that a small task which only ever moved along with a large one would hardly move at all. At each step those move that
 have had the least time so far, and whoever can ride along for nothing.
 """

@@ -105,6 +105,7 @@ def flip(path: Path) -> None:
         (lambda path: (path / checkpoint.UNET_CONFIG).write_text("{"), ""),
         (lambda path: (path / checkpoint.CARD).write_text("[]"), ""),
         (lambda path: (path / checkpoint.CARD).write_bytes(b"\xff"), ""),
+        (edit(checkpoint.CARD, classes=[]), "name them in card.json"),
         (edit(checkpoint.UNET_CONFIG, act_fn="relu"), "act_fn='relu'"),
         (edit(checkpoint.UNET_CONFIG, block_out_channels=[32, 96]), ""),
         (edit(checkpoint.UNET_CONFIG, block_out_channels=None), ""),
