@@ -28,7 +28,7 @@ test: $(VENV)/.dev  ## The whole suite, with real Redis, workers, HTTP and brows
 test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 	$(BIN)/pytest -m docker tests/docker
 
-bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 45 minutes; DATA=PATH names the folder of data sets
+bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40 minutes; DATA=PATH names the folder of data sets
 	for what in forward growth start sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
 	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
