@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.pace import Pace, weight
+from jobs.pace import BULK_BONUS, Pace, weight
 
 
 def test_of() -> None:
@@ -19,5 +19,5 @@ def test_of() -> None:
 
 def test_weight() -> None:
     assert weight("interactive", 0, 64) == 1
-    assert weight("interactive", 64, 64) == weight("interactive", 80, 64) == pytest.approx(1.5)
-    assert weight("batch", 64, 64) == pytest.approx(0.375)
+    assert weight("interactive", 64, 64) == weight("interactive", 80, 64) == 1 + BULK_BONUS
+    assert weight("batch", 64, 64) == weight("interactive", 64, 64) / 4

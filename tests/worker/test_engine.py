@@ -222,9 +222,9 @@ def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
     large one keeps at least half of its rate."""
     at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
     cost, running = exact.network.pace.of, engine(exact, 64)
-    running.add(task("large", asked(count=1000, steps=1000), exact))
+    running.add(task("large", asked(count=1000, steps=1000, guidance_scale=1.0), exact))
     running.step()
-    running.add(task("small", asked(count=1, steps=100), exact))
+    running.add(task("small", asked(count=1, steps=400, guidance_scale=1.0), exact))
     seconds, moved = 0.0, 0
     for steps in iter(running.step, []):
         sizes = {step.task.key: len(step.x0) for step in steps}
@@ -232,7 +232,7 @@ def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
         moved += sizes.get("large", 0)
         if any(step.task.key == "small" and step.last for step in steps):
             break
-    assert seconds < 2.5 * 100 * cost(1)
+    assert seconds < 2.5 * 400 * cost(1)
     assert moved / seconds > 0.5 * 64 / cost(64)
 
 
