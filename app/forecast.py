@@ -12,7 +12,8 @@ from redis import Redis
 
 from jobs import models
 from jobs.pace import FOR_NOTHING, Pace, weight
-from jobs.records import Ahead, Records, Work
+from jobs.records import Records
+from jobs.work import Ahead, Work
 
 
 @dataclass(frozen=True, slots=True)

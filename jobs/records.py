@@ -15,7 +15,8 @@ from redis import Redis
 from redis.client import Pipeline
 
 from jobs import keys
-from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Priority, Queued, Status
+from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
+from jobs.work import ALWAYS, MEANWHILE, Ahead, Work
 
 # A write counts only for the attempt that the record names, and only until the job has ended: a worker thought
 # dead cannot overwrite its successor, and nothing follows a terminal event. Returns 1 where the write was made.
@@ -124,31 +125,7 @@ end
 return found
 """.replace("JOB", repr(keys.job("")))
 
-_WORK = ("model", "priority", "images", "steps", "row_steps")  # of a job's Work, what never changes
 LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """A job as forecasts see it."""
-
-    job_id: str
-    model: str
-    priority: Priority
-    images: int
-    steps: int  # of each
-    row_steps: float  # network evaluations of one image, in all
-    steps_done: int  # of all images
-    images_done: int
-
-    @property
-    def evaluations(self) -> float:
-        """Of the network, a step of one image: 2 where all are guided."""
-        return self.row_steps / (self.images * self.steps)
-
-    @property
-    def row_steps_left(self) -> float:
-        return self.row_steps - self.evaluations * self.steps_done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,14 +182,6 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
-    """What waits before a job."""
-
-    jobs: int
-    row_steps: dict[str, float]  # by model
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """A worker's hold on a job."""
 
@@ -240,7 +209,7 @@ class Records:
         spec, work = record.spec.model_dump_json(), record.work
         fields = {"spec": spec, "status": record.status.value, "created_at": record.created_at, "order": record.order}
         # What others need to know of it, so that nobody reads the specs of all that wait or run.
-        fields |= {name: getattr(work, name) for name in _WORK}
+        fields |= {name: getattr(work, name) for name in ALWAYS}
         pipeline.hset(keys.job(record.id), mapping=fields)
         pipeline.zadd(keys.WAITING, {record.id: record.order})
         pipeline.zadd(keys.JOBS, {record.id: record.created_at})
@@ -266,16 +235,17 @@ class Records:
         ids = [job_id.decode() for job_id in self._redis.zdiff([keys.ACTIVE, keys.WAITING])]
         pipeline = self._redis.pipeline(transaction=False)
         for job_id in ids:
-            pipeline.hmget(keys.job(job_id), "status", *_WORK, "steps_done", "images_done")
+            pipeline.hmget(keys.job(job_id), "status", *ALWAYS, *MEANWHILE)
         found = zip(ids, pipeline.execute(), strict=True)
-        return [
-            _work(job_id, *fields) for job_id, (status, *fields) in found if status == Status.RUNNING.value.encode()
-        ]
+        return [Work.read(job_id, fields) for job_id, (status, *fields) in found if status == b"running"]
 
-    def waiting(self, priority: Priority | None = None) -> int:
-        """How many jobs wait, of one class or of both."""
-        first, last = {"interactive": ("-inf", f"({LATER}"), "batch": (LATER, "+inf"), None: ("-inf", "+inf")}[priority]
-        return int(self._redis.zcount(keys.WAITING, first, last))
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return int(self._redis.zcard(keys.WAITING))
+
+    def interactive_waits(self) -> bool:
+        """Whether the job that waits first is of the class `interactive`."""
+        return int(self._redis.zcount(keys.WAITING, "-inf", f"({LATER}")) > 0
 
     def ahead(self, record: Record) -> Ahead:
         """What waits before this one, which waits too or is about to."""
@@ -358,28 +328,6 @@ class Records:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
-
-
-def _work(
-    job_id: str,
-    model: bytes,
-    priority: bytes,
-    images: bytes,
-    steps: bytes,
-    row_steps: bytes,
-    steps_done: bytes | None,
-    images_done: bytes | None,
-) -> Work:
-    return Work(
-        job_id=job_id,
-        model=model.decode(),
-        priority="batch" if priority == b"batch" else "interactive",
-        images=int(images),
-        steps=int(steps),
-        row_steps=float(row_steps),
-        steps_done=int(steps_done or 0),
-        images_done=int(images_done or 0),
-    )
 
 
 def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:

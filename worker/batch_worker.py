@@ -168,7 +168,7 @@ class BatchWorker(SimpleWorker):
         if all(engine.has_room("batch") for engine in engines):
             return True
         # Interactive jobs wait before those of the class `batch`.
-        return all(engine.has_room("interactive") for engine in engines) and self._records.waiting("interactive") > 0
+        return all(engine.has_room("interactive") for engine in engines) and self._records.interactive_waits()
 
     def _take(self, job: Job) -> None:
         self._stepped = None  # taking a job is no part of a step

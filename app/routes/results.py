@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from http import HTTPStatus
 from typing import Annotated
@@ -18,6 +19,8 @@ from jobs.records import Record
 from jobs.schema import Status
 
 router = APIRouter(prefix="/jobs/{job_id}")
+
+POSITION = re.compile("0|[1-9][0-9]{0,9}")  # one address each: not 00, nor +0
 
 # A finished job's results never change; a shared cache may not keep them, since jobs are forgotten.
 HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -39,7 +42,7 @@ FinishedDep = Annotated[Record, Depends(finished)]
 @router.get("/images/{position}.png", response_class=Response, summary="One image")
 def image(record: ExistingDep, position: str, store: StoreDep) -> Response:
     """As PNG, with what reproduces it in its text chunks. There as soon as this image is done."""
-    if position not in map(str, range(record.spec.count)):  # one address each: not 00, nor +0
+    if POSITION.fullmatch(position) is None or int(position) >= record.spec.count:
         detail = f"job {record.id} has images 0 to {record.spec.count - 1}, not {position}"
         raise Problem(HTTPStatus.NOT_FOUND, detail)
     png = store.get(record.id, int(position))

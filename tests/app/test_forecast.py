@@ -10,8 +10,9 @@ import torch
 
 from app.forecast import Forecast
 from jobs.pace import Pace
-from jobs.records import Ahead, Record, Work
+from jobs.records import Record
 from jobs.schema import JobSpec
+from jobs.work import Ahead, Work
 from tests.jobs.made import spec
 from worker import network
 from worker.catalog import Model, load_model

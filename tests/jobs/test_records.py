@@ -13,8 +13,9 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from jobs import keys
-from jobs.records import Ahead, Attempt, Record, Records
+from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, EventType, Frame, Queued, Status
+from jobs.work import Ahead
 from tests.jobs.made import frame, queued, running, spec
 
 DONE = Done(images=4, seconds=1.0)
