@@ -11,11 +11,13 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app import errors
 from app.guard import Guard
+from app.head import Head
 from app.routes import events, generate, jobs, models, ops, results
 from app.settings import AppSettings
 from app.watch import Watch
@@ -40,7 +42,8 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         await app.state.async_redis.aclose()
         app.state.redis.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
+        favicon_url="/static/icon.svg",
         title="Noisemill",
         version=version("noisemill"),
         summary="Small pixel-space diffusion models, served.",
@@ -53,6 +56,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     app.state.records = Records(app.state.redis)
     app.state.store = RedisStore(app.state.redis)
     app.state.watch = Watch(app.state.async_redis)
+    app.add_middleware(Head)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     errors.install(app)
     for room in (generate, jobs, events, results, models, ops):

@@ -1,7 +1,7 @@
 import { ended, fetchJob, parse, Problem } from "./api.js";
 import { events } from "./events.js";
 import { Film } from "./film.js";
-import { useEffect, useState } from "./html.js";
+import { useEffect, useLayoutEffect, useState } from "./html.js";
 import { Sheet } from "./sheet.js";
 import { Turns } from "./turns.js";
 
@@ -26,6 +26,18 @@ export function useJob(id) {
   const [, draw] = useState(0);
   useEffect(() => jobOf(id).watch(() => draw((count) => count + 1)), [id]);
   return jobOf(id);
+}
+
+/** Width and height of a job's images: as its model's card says, or where there is none as they come; 0 until it is known. */
+export function useSize(job, card) {
+  const [seen, see] = useState(0);
+  useLayoutEffect(() => {
+    if (card) return undefined;
+    const look = () => see(job.picture(0, null)?.[3] ?? 0);
+    look();
+    return job.paint(look);
+  }, [job, card]);
+  return card?.image_size ?? seen;
 }
 
 /**

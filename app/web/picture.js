@@ -2,7 +2,7 @@ import { asProblem } from "./api.js";
 import { Cell } from "./cell.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { After, Before, Close } from "./icons.js";
-import { useJob } from "./job.js";
+import { useJob, useSize } from "./job.js";
 import { Missing } from "./panel.js";
 import { Refusal } from "./problem.js";
 import { settingsOfImage } from "./request.js";
@@ -31,12 +31,12 @@ function Closer({ job, position, cards, go, again, compare }) {
   useEffect(() => setAt(null), [position]);
   const { request } = job.view;
   const card = cards.find(({ name }) => name === request.model);
-  const size = card?.image_size ?? 28;
+  const size = useSize(job, card);
   const stops = job.film.stops(position);
   const caption = (stop) => stepWords(job.film.frame(stops[stop]));
   return html`<div class="closer">
     <div class="large">
-      <${Cell} job=${job} position=${position} at=${at === null ? null : stops[at]} size=${size} side=${Math.min(innerWidth - 64, innerHeight - 330, 480)} name=${`Image ${position}`} />
+      ${size > 0 && html`<${Cell} job=${job} position=${position} at=${at === null ? null : stops[at]} size=${size} side=${Math.min(innerWidth - 64, innerHeight - 330, 480)} name=${`Image ${position}`} />`}
       <${Timeline} length=${stops.length} at=${at} go=${setAt} caption=${caption} />
     </div>
     <div class="beside">
@@ -48,7 +48,7 @@ function Closer({ job, position, cards, go, again, compare }) {
       <${Own} job=${job} position=${position} card=${card} />
       ${card && html`<${Again} request=${request} position=${position} card=${card} again=${again} compare=${compare} />`}
     </div>
-    <${Strip} job=${job} position=${position} stops=${stops} at=${at} go=${setAt} size=${size} caption=${caption} />
+    ${size > 0 && html`<${Strip} job=${job} position=${position} stops=${stops} at=${at} go=${setAt} size=${size} caption=${caption} />`}
   </div>`;
 }
 

@@ -1,4 +1,5 @@
 import { html, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
+import { useSize } from "./job.js";
 import { tiling } from "./tiling.js";
 import { className } from "./words.js";
 
@@ -12,12 +13,13 @@ export function Plate({ job, at, card, pick, height }) {
   const box = useRef();
   const canvas = useRef();
   const width = useWidth(box);
+  const size = useSize(job, card);
   const { request } = job.view;
   const count = Math.min(request.count, MOST);
-  const lay = useMemo(() => width && tiling(count, card?.image_size ?? 28, width, height), [width, height, count, card]);
+  const lay = useMemo(() => (width && size ? tiling(count, size, width, height) : null), [width, height, count, size]);
   usePaint(job, canvas, lay, count, at);
   // The same element is handed over as long as it would say the same, so that it is not compared again and again.
-  const tiles = useMemo(() => lay && html`<${Tiles} lay=${lay} request=${request} card=${card} count=${count} pick=${pick} />`, [lay, job.id, pick]);
+  const tiles = useMemo(() => lay && html`<${Tiles} lay=${lay} request=${request} card=${card} count=${count} pick=${pick} />`, [lay, job.id, card, pick]);
   return html`<div class="plate" ref=${box}>
     ${lay && html`<div class="sheet" style=${{ width: `${across(lay) / lay.density}px` }}>
       <canvas ref=${canvas} width=${across(lay)} height=${down(lay)} data-columns=${lay.columns} data-side=${lay.side}

@@ -146,6 +146,20 @@ def test_another_method_is_refused_with_those_there_are(
     assert allowed in answer.headers["allow"].split(", ")
 
 
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/healthz", "/nothing", "/jobs", "/docs", "/generate"])
+def test_head_is_answered_as_get_without_its_body(http: httpx.Client, path: str) -> None:
+    whole, head = http.get(path), http.head(path)
+    assert head.content == b""
+    assert (head.status_code, head.headers) == (whole.status_code, {**whole.headers, "date": head.headers["date"]})
+
+
+def test_the_head_of_a_stream_comes_at_once(http: httpx.Client) -> None:
+    job = generate(http)
+    head = http.head(job["urls"]["events"])  # the job never ends
+    assert head.headers["content-type"].startswith("text/event-stream")
+    assert http.get("/healthz").status_code == 200, "over the same connection"
+
+
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/healthz", "/nothing", "/jobs", "/docs"])
 def test_every_answer_is_taken_for_what_it_is(http: httpx.Client, path: str) -> None:
     headers = http.get(path).headers
@@ -165,6 +179,15 @@ def test_the_page_loads_nothing_but_its_own(http: httpx.Client) -> None:
         assert http.get(attribute).status_code == 200, attribute
     assert not re.search(r"<script(?![^>]*\bsrc=)", page.text), "an inline script would not run"
     assert not re.search(r"\bon[a-z]+=|style=", page.text), "nor would an inline handler or style"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_api_pages_need_nothing_from_elsewhere(http: httpx.Client, path: str) -> None:
+    named = re.findall(r'(?:src|href)="([^"]+)"', http.get(path).text)
+    assert any(address.endswith(".js") for address in named)
+    for address in named:
+        assert address.startswith("/")
+        assert http.get(address).status_code == 200, address
 
 
 def test_no_page_elsewhere_is_told_that_it_may(http: httpx.Client) -> None:

@@ -101,17 +101,23 @@ class Desk:
     def side(self, job_id: str) -> int:
         return int(self.job(job_id).locator(".plate canvas").get_attribute("data-side") or 0)
 
-    def results(self, job_id: str, side: int) -> list[bytes]:
-        """What it must show in the end: the images as they lie on grid.png, each pixel a square."""
+    def results(self, job_id: str) -> list[Image.Image]:
+        """The images as they lie on grid.png."""
         sheet = Image.open(io.BytesIO(self.get(f"/jobs/{job_id}/grid.png"))).convert("RGBA")
         count = self.view(job_id)["request"]["count"]
         columns = (sheet.width + 1) // (SIZE + 1)
         corners = [(k % columns * (SIZE + 1), k // columns * (SIZE + 1)) for k in range(count)]
-        return [enlarged(sheet.crop((x, y, x + SIZE, y + SIZE)), side) for x, y in corners]
+        return [sheet.crop((x, y, x + SIZE, y + SIZE)) for x, y in corners]
 
     def wait_for_results(self, job_id: str) -> None:
-        results = self.results(job_id, self.side(job_id))
-        wait_until(self.page, lambda: self.tiles(job_id, len(results)) == results)
+        """Until the plate shows them, each pixel a square."""
+        results = self.results(job_id)
+
+        def shown() -> bool:
+            side = self.side(job_id)  # changes while the page finds its layout
+            return self.tiles(job_id, len(results)) == [enlarged(image, side) for image in results]
+
+        wait_until(self.page, shown)
 
     def frames(self, job_id: str) -> int:
         """How many stops the timeline has."""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Download, expect
 
-from tests.browser.desk import Desk
+from tests.browser.desk import SIZE, Desk
 from tests.service import Service
 
 # As a file dropped from outside arrives.
@@ -56,6 +56,19 @@ def test_a_shared_link_shows_a_job_that_has_ended(desk: Desk, browser: Browser, 
     expect(other.page.locator("#steps")).to_have_value("25")
     assert other.tiles(job_id, 1) == desk.tiles(job_id, 1)
     other.page.context.close()
+
+
+def test_a_job_is_shown_as_sharply_when_its_model_is_gone(desk: Desk) -> None:
+    job_id = desk.make(count="9", steps="20")
+    side = desk.side(job_id)
+    desk.page.route("**/models", lambda route: route.fulfill(json={"models": []}))
+    desk.page.reload()
+    desk.wait_for_results(job_id)
+    assert desk.side(job_id) == side
+    expect(desk.page.get_by_text("No model is served yet.")).to_be_visible()
+    desk.job(job_id).get_by_role("button", name="Image 3").click()
+    picture = desk.page.get_by_role("dialog").locator("canvas.cell").first
+    assert int(picture.get_attribute("width") or 0) % SIZE == 0
 
 
 def test_the_gallery_shows_what_was_made_and_leads_back(desk: Desk) -> None:

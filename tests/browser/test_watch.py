@@ -29,10 +29,8 @@ def test_the_grid_emerges_and_ends_in_grid_png(desk: Desk) -> None:
     desk.wait_for(job_id)
     desk.wait_for_results(job_id)
     assert len(seen) >= 5
-    results = desk.results(job_id, desk.side(job_id))
     assert desk.side(job_id) % SIZE == 0
-    assert desk.tiles(job_id, 16) == results
-    assert len(set(results)) == 16
+    assert len(set(desk.tiles(job_id, 16))) == 16
 
 
 def test_the_timeline_goes_back_through_the_frames(desk: Desk) -> None:
