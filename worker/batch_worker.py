@@ -13,6 +13,7 @@ import traceback
 from collections import defaultdict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
 
 import structlog
 from redis import Redis
@@ -63,7 +64,8 @@ class Held:
     execution: Execution
     record: Record
     alone: bool = False  # it may have no neighbours
-    attempt: Attempt | None = None  # none while it waits to run alone
+    attempt: Attempt | None = None  # none while it waits to run alone, or for its network
+    compiling: bool = False  # it waits for its network
     engine: Engine | None = None
     shown: frozenset[int] = frozenset()
     began: float = field(default_factory=time.monotonic)
@@ -97,6 +99,7 @@ class BatchWorker(SimpleWorker):
         self._held: dict[str, Held] = {}
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
+        self._compiling: dict[str, SpawnProcess] = {}  # what compiles a network, by digest
         self._looked = 0.0
         self._saved = 0.0
         # By model: seconds that steps took of late, and those expected of them; at first, one that took what it should.
@@ -117,6 +120,7 @@ class BatchWorker(SimpleWorker):
             self._take_more()
             self._drop_lost()
             self._begin_alone()
+            self._begin_compiled()
             self._step()
             self._settle()
             if time.monotonic() - self._saved > SAVE_SECONDS:
@@ -196,8 +200,28 @@ class BatchWorker(SimpleWorker):
         if self._alone and all(engine.idle for engine in self._engines.values()):
             self._begin(self._alone.popleft())
 
+    def _begin_compiled(self) -> None:
+        """Starts jobs whose network has been compiled meanwhile."""
+        for held in [held for held in self._held.values() if held.compiling]:
+            self._begin(held)
+
+    def _compiles(self, held: Held) -> bool:
+        """Whether a job's network is being compiled: apart, where jobs of other models would wait for it."""
+        model = self._catalog.get(held.record.spec.model)
+        if model is None or held.alone:
+            return False
+        digest = model.card.digest
+        if digest not in self._compiling:
+            if all(engine.idle for engine in self._engines.values()) or not model.network.is_new:
+                return False
+            self._compiling[digest] = self._catalog.compile_apart(model.card.name)
+        return self._compiling[digest].is_alive()
+
     def _begin(self, held: Held) -> None:
-        """Puts a job's images before the engine of its model."""
+        """Puts a job's images before the engine of its model, or waits for that model's network."""
+        held.compiling = self._compiles(held)
+        if held.compiling:
+            return
         held.attempt = self._records.begin(held.job.id)
         if held.attempt is None:
             self._forget(held)
@@ -385,6 +409,8 @@ class BatchWorker(SimpleWorker):
 
     def _put_back_all(self) -> None:
         """The worker was asked to stop: every job waits again, at the front, and no retry is spent."""
+        for process in self._compiling.values():
+            process.terminate()
         self._save()
         self._publisher.flush()
         self._settle()  # what was done by now stays done

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import structlog
@@ -66,6 +69,12 @@ class Catalog:
         with self._lock:
             return self._models.get(name)
 
+    def compile_apart(self, name: str) -> SpawnProcess:
+        """Has a model compiled by a process of its own. What it leaves in the cache on disk is read in seconds here."""
+        process = get_context("spawn").Process(target=_compile, args=(self._load, self._folder / name), daemon=True)
+        process.start()
+        return process
+
     def scan(self) -> None:
         """Loads what is new or changed, reports by name what cannot be served, and lets go of what is gone."""
         found = {path.name: path for path in checkpoint.folders(self._folder)}
@@ -105,6 +114,11 @@ def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, 
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}
     card = _card(path.name, loaded, network, max_count, digests)
     return Model(card, loaded, network, {digests[name]: data for name, data in figures.items()})
+
+
+def _compile(load: Callable[[Path], Model], path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the worker too, which ends this process
+    load(path).network.compile()
 
 
 def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figures: dict[str, str]) -> ModelCard:

@@ -78,23 +78,40 @@ class Network:
     def is_warm(self) -> bool:
         return self._pace is not None
 
-    @torch.no_grad()
+    @property
+    def is_new(self) -> bool:
+        """Whether it is to be compiled, and as far as is known for the first time on this machine: up to a minute."""
+        return self._compiles and self._pace is None and pacing.recall(self._known_by) is None
+
     def warm(self) -> None:
-        """Makes ready: compiles, where that is still to be done (seconds from the cache on disk, else up to a minute),
-        and measures how long a batch takes, where that is not known."""
+        """Makes ready: compiles, and measures how long a batch takes, where that is not known."""
         if self._pace is not None:
             return
-        if self._compiles:
-            config = self._unet.config
-            log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
-            inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
-            if not self._one_size:
-                for tensor in inputs:
-                    torch._dynamo.mark_dynamic(tensor, 0)
-            self._run(*inputs)
-        known_by = f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
-        self._pace = pacing.remembered(known_by, lambda: pacing.measured(self._time, self._smallest, self._most))
+        self.compile()
+        self._pace = pacing.recall(self._known_by)
+        if self._pace is None:
+            self._pace = pacing.measured(self._time, self._smallest, self._most)
+            pacing.keep(self._known_by, self._pace)
 
+    @torch.no_grad()
+    def compile(self) -> None:
+        """Compiles, where anything is compiled: seconds from the cache on disk, else up to a minute."""
+        if not self._compiles:
+            return
+        config = self._unet.config
+        log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
+        inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
+        if not self._one_size:
+            for tensor in inputs:
+                torch._dynamo.mark_dynamic(tensor, 0)
+        self._run(*inputs)
+
+    @property
+    def _known_by(self) -> str:
+        """All that its speed depends on."""
+        return f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
+
+    @torch.no_grad()
     def _time(self, rows: int) -> float:
         inputs = self._blank(rows)
         clock = time.perf_counter()

@@ -22,20 +22,27 @@ MEASUREMENTS = 5
 LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
 
 
-def remembered(network: str, measure: Callable[[], Pace]) -> Pace:
-    """What was measured of `network`, which is all that its speed depends on, in words; measured now if it was not."""
-    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    if folder is None:
-        return measure()
-    path = Path(folder) / "pace" / f"{hashlib.sha256(network.encode()).hexdigest()}.json"
-    try:
-        return Pace.model_validate_json(path.read_text())
-    except (OSError, ValidationError):
-        pace = measure()
-        with suppress(OSError):  # a disk that is full or not to be written on costs the next start a second
+def recall(network: str) -> Pace | None:
+    """What was measured of `network`, which is all that its speed depends on, in words; None where nothing was."""
+    path = _path(network)
+    with suppress(OSError, ValidationError):
+        if path is not None:
+            return Pace.model_validate_json(path.read_text())
+    return None
+
+
+def keep(network: str, pace: Pace) -> None:
+    """Remembers what was measured, where there is a folder for it."""
+    path = _path(network)
+    with suppress(OSError):  # a disk that is full or not to be written on costs the next start a second
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(pace.model_dump_json())
-        return pace
+
+
+def _path(network: str) -> Path | None:
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    return None if folder is None else Path(folder) / "pace" / f"{hashlib.sha256(network.encode()).hexdigest()}.json"
 
 
 def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pace:

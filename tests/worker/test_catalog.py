@@ -250,6 +250,21 @@ def test_an_empty_folder_and_one_that_is_not_there_hold_no_models(tmp_path: Path
         assert empty.cards == []
 
 
+def test_what_a_process_of_its_own_compiles_is_found_in_the_cache(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    found = []
+    for _ in range(2):
+        process = catalog.compile_apart("good")
+        process.join()
+        assert process.exitcode == 0
+        found.append({path.name for path in cache.rglob("*.so")})
+    assert found[0], "what was compiled"
+    assert found[1] == found[0], "and not compiled again"
+
+
 def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:
     catalog.scan()
     assert load_model(folder / "good", torch.device("cpu"), slots=8, max_count=50).card == catalog.cards[0]

@@ -77,12 +77,17 @@ def test_the_fastest_of_a_few_counts() -> None:
 def test_what_was_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (Pace(rows=[2, 8], seconds=[0.1, slow], slots=8) for slow in (0.2, 0.3))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    assert pacing.remembered("a", lambda: first) == first
-    assert pacing.remembered("a", lambda: second) == second, "there is nowhere to keep it"
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    assert pacing.remembered("a", lambda: first) == first
-    assert pacing.remembered("a", lambda: second) == first
-    assert pacing.remembered("b", lambda: second) == second
+    pacing.keep("a", first)
+    assert pacing.recall("a") is None, "there is nowhere to keep it"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    assert pacing.recall("a") is None
+    pacing.keep("a", first)
+    pacing.keep("b", second)
+    assert (pacing.recall("a"), pacing.recall("b")) == (first, second)
     for path in tmp_path.rglob("*.json"):
         path.write_text("{")
-    assert pacing.remembered("a", lambda: second) == second
+    assert pacing.recall("a") is None
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file"))
+    pacing.keep("a", first)  # where nothing can be written
+    assert pacing.recall("a") is None
