@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -31,8 +32,10 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 
 CHECKPOINTS = Path("checkpoints")
+TELL_SECONDS = 30.0  # between lines of a training that no terminal shows
 
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…, unix://…; NOISEMILL_REDIS_URL by default.")]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
 ModelsDir = Annotated[Path, typer.Option("--models", help="Folder of checkpoints, one a subfolder.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies; downloaded to data/ by default.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU by default where there is one.")]
@@ -42,7 +45,7 @@ ModelPath = Annotated[Path, typer.Argument(help="A checkpoint's folder, or its n
 @cli.command()
 def serve(
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Port = 8000,
     models: ModelsDir = CHECKPOINTS,
     state: Annotated[Path, typer.Option(help="Where jobs and results are kept.")] = Path("var"),
     redis_url: RedisUrl = None,
@@ -58,7 +61,7 @@ def serve(
 
 
 @cli.command()
-def app(host: str = "127.0.0.1", port: int = 8000, redis_url: RedisUrl = None) -> None:
+def app(host: str = "127.0.0.1", port: Port = 8000, redis_url: RedisUrl = None) -> None:
     """The HTTP side alone; as many as you like, on any host."""
     import uvicorn
 
@@ -161,15 +164,18 @@ def _announce(trainer: Trainer) -> None:
 def _train(trainer: Trainer) -> None:
     """Takes the steps with a progress bar. Ctrl-C ends after the step in hand, whose state is saved."""
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn()
-    steps, loss, stop = trainer.steps, 0.0, threading.Event()
+    steps, loss, stop, told = trainer.steps, 0.0, threading.Event(), 0.0
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         with Progress(*columns, console=console) as progress, closing(trainer.train()) as reports:
-            bar = progress.add_task("training", total=steps, completed=trainer.step, figures="")
+            bar = progress.add_task("starting", total=steps, completed=trainer.step, figures="")
             for report in reports:
                 loss = report.loss if loss == 0 else 0.98 * loss + 0.02 * report.loss
                 figures = f"loss {loss:.4f}  {report.images_per_second:.0f} images/s"
-                progress.update(bar, completed=report.step, figures=figures)
+                progress.update(bar, description="training", completed=report.step, figures=figures)
+                if not console.is_terminal and time.monotonic() - told > TELL_SECONDS:
+                    console.print(f"step {report.step} of {steps}  {figures}", highlight=False)
+                    told = time.monotonic()
                 if stop.is_set():
                     break
     except Exception:
@@ -209,10 +215,13 @@ def sample(
     """Samples without a service, through the same engine: the same bytes as over HTTP."""
     from pydantic import ValidationError
 
+    from app.pictures import check_start_image
     from jobs.resolve import FieldError, resolve
     from jobs.schema import GenerateRequest
     from model import images
 
+    if out.suffix != ".npy" and out.exists() and not out.is_dir():
+        _stop(f"{out} is a file: name a folder for PNGs, or a .npy file")
     loaded = _load(model, device)
     try:
         asked = {
@@ -229,7 +238,10 @@ def sample(
             "image": None if image is None else base64.b64encode(image.read_bytes()).decode(),
             "strength": strength,
         }
-        spec = resolve(GenerateRequest.model_validate(asked), loaded.card)
+        request = GenerateRequest.model_validate(asked)
+        spec = resolve(request, loaded.card)
+        if request.image is not None:
+            check_start_image(request.image, loaded.card)
     except ValidationError as error:
         _stop("; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()))
     except (OSError, FieldError) as error:
@@ -335,18 +347,23 @@ def models(models: ModelsDir = CHECKPOINTS) -> None:
     """The checkpoints in a folder: what they are, and what is wrong with those that cannot be served."""
     from model.checkpoint import CheckpointError, folders, load
 
-    table = Table("model", "digest", "images", "classes", "trained on", "loss")
-    for path in folders(models):
+    table, refused = Table("model", "digest", "images", "classes", "trained on", "loss"), []
+    found = folders(models)
+    if not found:
+        _stop(f"no model is in {models}: train one, import one, or name another folder with --models")
+    for path in found:
         try:
             loaded = load(path)
         except CheckpointError as error:
-            table.add_row(path.name, "", str(error))
+            refused.append(f"{path.name}: {error}")
             continue
         config, card = loaded.unet.config, loaded.card
         size = f"{config.sample_size}×{config.sample_size}×{config.in_channels}"
         source, loss = str(card.data.get("source", "?")), str(card.training.get("loss", "?"))
         table.add_row(path.name, card.digest[:12], size, str(len(card.classes)), source, loss)
     console.print(table)
+    for reason in refused:
+        console.print(reason, style="red", highlight=False, soft_wrap=True)
 
 
 def _sample(model: Model, spec: JobSpec) -> Tensor:

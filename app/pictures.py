@@ -13,6 +13,7 @@ from jobs.resolve import FieldError
 from jobs.schema import SHOWN_IMAGES, Frame, ModelCard
 
 START_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+QUOTED = 12  # characters of a file, in what is said of it
 GAP = 1  # pixels between images
 GIF_SIDE = 256  # about as wide as an animation should be; small pictures are enlarged by a whole factor
 GIF_FRAME_MS = 120
@@ -21,16 +22,16 @@ GIF_LAST_FRAME_MS = 1500
 
 def check_start_image(image: str, card: ModelCard) -> None:
     """Whether a model can begin from this file. Raises FieldError; what is hostile or enormous is never unpacked."""
-    allowed = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
+    wanted = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
     try:
         with Image.open(io.BytesIO(base64.b64decode(image, validate=True)), formats=START_FORMATS) as picture:
-            given = f"of {picture.width} × {picture.height} pixels"
+            given = f"one of {picture.width} × {picture.height} pixels"
             if picture.size == (card.image_size, card.image_size):
                 picture.load()
                 return
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
-        given = "that cannot be read"
-    raise FieldError("image", given, allowed)
+        given = "one that cannot be read"
+    raise FieldError("image", f"{image[:QUOTED]}…", f"{wanted}, not {given}")
 
 
 def grid(pngs: Sequence[bytes]) -> bytes:

@@ -86,9 +86,9 @@ def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
         return None
     if request.labels is not None:
         if len(request.labels) != request.count:
-            raise FieldError("labels", f"of length {len(request.labels)}", f"as many as count, {request.count}")
+            raise FieldError("labels", request.labels, f"as many as count, {request.count}")
         return [_label("labels", label, card) for label in request.labels]
-    if request.label == CYCLE and CYCLE not in card.classes:
+    if request.label == CYCLE:
         return [(request.first_index + position) % len(card.classes) for position in range(request.count)]
     if request.label is not None:
         return [_label("label", request.label, card)] * request.count

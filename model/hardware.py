@@ -13,6 +13,8 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
@@ -53,6 +55,20 @@ def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
     if device.type == "cuda":  # records a graph for each size: launching kernels one by one takes longer than they do
         return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
     return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=compile_options(device)))
+
+
+def compiling(run: Callable[[], object]) -> None:
+    """Calls `run`, which compiles; once more with an empty cache on disk where what lies there cannot be loaded.
+
+    A process that was killed may leave half a file, over which every later one would stumble.
+    """
+    try:
+        run()
+    except BackendCompilerFailed as error:
+        if not isinstance(error.inner_exception, ImportError | OSError):
+            raise
+        shutil.rmtree(cache_dir(), ignore_errors=True)
+        run()
 
 
 def compile_options(device: torch.device) -> CompileOptions | None:

@@ -112,7 +112,9 @@ def _header(file: File) -> tuple[str, tuple[int, int]] | None:
 
 def _only_side(path: Path, sizes: set[tuple[int, int]]) -> int:
     if len(sizes) != 1 or len(set(*sizes)) != 1:
-        raise DataError(f"the images in {path} are not all square and of one size: give the size to train at")
+        raise DataError(
+            f"the images in {path} are not all square and of one size: give the size to train at, such as --size 32"
+        )
     ((side, _),) = sizes
     return side
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -29,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model import checkpoint, figures, images, run_log, samplers
 from model.data import Dataset
 from model.ema import EMA
-from model.hardware import can_compile, compile_options, default_device, has_bf16, keep_freed_memory
+from model.hardware import can_compile, compile_options, compiling, default_device, has_bf16, keep_freed_memory
 from model.recipe import Precision, Recipe
 from model.run_log import Report, RunLog
 from model.unet import UNet
@@ -121,8 +122,10 @@ class Trainer:
         network: nn.Module = self.unet
         if self.processes > 1:
             network = DistributedDataParallel(network)
-        if settings.compile and can_compile():
+        if settings.compile and can_compile() and self.step < self.steps:
             network = cast(nn.Module, torch.compile(network, options=compile_options(self.device)))
+            compiling(partial(self._backward, network))
+            self.optimizer.zero_grad()
         with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
             clock = time.perf_counter()
             while self.step < self.steps:

@@ -31,7 +31,14 @@ class ServeError(Exception):
 
 def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | None) -> None:
     """Runs until SIGINT or SIGTERM. Jobs and results stay in `state`. Raises ServeError and NoRedisError."""
-    state.mkdir(parents=True, exist_ok=True)
+    if not models.is_dir() or not any(models.iterdir()):
+        raise ServeError(f"no model is in {models}: train or import one, or name another folder with --models")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServeError(
+            f"jobs cannot be kept in {state} ({error.strerror}): name another folder with --state"
+        ) from error
     url = f"http://{host}:{port}"
     with _only_one(state / "serve.lock", url):
         _check_free(host, port)

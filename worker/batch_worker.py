@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import defaultdict, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 
 import structlog
@@ -45,6 +45,9 @@ CRASHES_BEFORE_ALONE = 2
 PROGRESS_SECONDS = 0.5
 IDLE_SECONDS = 0.001
 DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
+CONTRADICTED = 0.5  # of the time that steps should take: where they take less, that was measured wrongly
+CONTRADICTED_SECONDS = 4.0  # that steps should have taken, before anything is made of it
+ALONE_SECONDS = 60.0  # without a crash, after which a job that may have caused some has neighbours again
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
 MOST_HELD = 256  # jobs: each is looked at for a cancellation
@@ -68,10 +71,14 @@ class Held:
     compiling: bool = False  # it waits for its network
     engine: Engine | None = None
     shown: frozenset[int] = frozenset()
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0  # when its attempt did
     steps_done: int = 0
     images_done: int = 0
     told: float = 0.0  # when progress was last written
+
+    @property
+    def wants_no_neighbour(self) -> bool:
+        return self.alone and (self.attempt is None or time.monotonic() - self.began < ALONE_SECONDS)
 
     @property
     def complete(self) -> bool:
@@ -166,7 +173,7 @@ class BatchWorker(SimpleWorker):
 
     def _has_room(self) -> bool:
         """For the job that waits first, of whatever model."""
-        if len(self._held) >= MOST_HELD or any(held.alone for held in self._held.values()):
+        if len(self._held) >= MOST_HELD or any(held.wants_no_neighbour for held in self._held.values()):
             return False
         engines = self._engines.values()
         if all(engine.has_room("batch") for engine in engines):
@@ -227,6 +234,7 @@ class BatchWorker(SimpleWorker):
             self._forget(held)
             self._leave(held.job, held.execution)
             return
+        held.began = time.monotonic()
         spec = held.record.spec
         model = self._catalog.get(spec.model)
         if model is None or model.card.digest != spec.digest:
@@ -240,7 +248,7 @@ class BatchWorker(SimpleWorker):
             model.network.warm()
             task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
         except Exception as error:
-            self._fail(held, f"{type(error).__name__}: {error}")
+            self._fail(held, traceback.format_exception_only(error)[0].splitlines()[0])
             return
         if spec.digest not in self._engines:
             self._spent[spec.digest] = min((self._spent[digest] for digest in self._engines), default=0.0)
@@ -320,13 +328,17 @@ class BatchWorker(SimpleWorker):
                     self._publisher.state(held.attempt, held.engine.network.build, parts)
 
     def _compare(self, engine: Engine, steps: list[Step], seconds: float) -> None:
-        """Keeps how long steps take beside how long they were expected to."""
+        """Keeps how long steps take, and should; what they contradict is measured again."""
         if steps:
             recent = math.exp(-seconds / DRIFT_SECONDS)
             expected = engine.network.pace.of(sum(step.evaluations for step in steps))
             model = self._held[steps[0].task.key].record.spec.model
             took, should = self._drift[model]
-            self._drift[model] = took * recent + seconds, should * recent + expected
+            took, should = took * recent + seconds, should * recent + expected
+            if should > CONTRADICTED_SECONDS and took < CONTRADICTED * should:
+                engine.network.measure()  # the first time was beside other work
+                took, should, self._stepped = 1.0, 1.0, None
+            self._drift[model] = took, should
 
     def _paces(self) -> dict[str, str]:
         """Of every model that has been measured, as JSON."""

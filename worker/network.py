@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jobs.pace import Pace
 from model.checkpoint import Checkpoint
-from model.hardware import can_compile, compiled, has_bf16, keep_freed_memory
+from model.hardware import can_compile, compiled, compiling, has_bf16, keep_freed_memory
 from model.samplers import guide
 from worker import pacing
 
@@ -90,8 +90,12 @@ class Network:
         self.compile()
         self._pace = pacing.recall(self._known_by)
         if self._pace is None:
-            self._pace = pacing.measured(self._time, self._smallest, self._most)
-            pacing.keep(self._known_by, self._pace)
+            self.measure()
+
+    def measure(self) -> None:
+        """Measures how long a batch takes, and remembers it."""
+        self._pace = pacing.measured(self._time, self._smallest, self._most)
+        pacing.keep(self._known_by, self._pace)
 
     @torch.no_grad()
     def compile(self) -> None:
@@ -104,7 +108,7 @@ class Network:
         if not self._one_size:
             for tensor in inputs:
                 torch._dynamo.mark_dynamic(tensor, 0)
-        self._run(*inputs)
+        compiling(lambda: self._run(*inputs))
 
     @property
     def _known_by(self) -> str:

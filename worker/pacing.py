@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,8 +17,9 @@ from jobs.schema import SHOWN_IMAGES
 ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
 QUICK_SECONDS = 0.1  # a step that takes no longer leaves room for all images that are watched together
 FEWEST = 16  # rows, where they are not slow: measured beside other work, small batches look as good as any
-MEASUREMENTS = 5
-LONG_SECONDS = 0.3  # a step that takes longer is measured once, and no larger one is
+LEAST, MOST = 2, 5  # measurements of a size: no more than LEAST, once they have taken so long together
+MEASURING_SECONDS = 1.0
+LONG_SECONDS = 0.3  # no larger step than one that takes so long is measured
 
 
 def recall(network: str) -> Pace | None:
@@ -77,9 +77,7 @@ def _sizes(smallest: int, most: int) -> Iterator[int]:
 
 def _fastest(seconds_of: Callable[[int], float], rows: int) -> float:
     """Of a few: what else the machine does is not ours to count."""
-    fastest = math.inf
-    for _ in range(MEASUREMENTS):
-        fastest = min(fastest, seconds_of(rows))
-        if fastest > LONG_SECONDS:
-            break
-    return fastest
+    taken = list[float]()
+    while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < MEASURING_SECONDS):
+        taken.append(seconds_of(rows))
+    return min(taken)

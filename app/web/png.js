@@ -16,7 +16,8 @@ export async function recipeOf(file) {
 
 function parsed(text) {
   try {
-    return parse(text);
+    const recipe = parse(text);
+    return typeof recipe?.model === "string" ? recipe : null;
   } catch {
     return null;
   }

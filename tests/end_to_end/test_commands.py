@@ -60,7 +60,7 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
     assert training.wait(120) in (0, 130)  # it may have been done already
     if training.returncode == 130:
         assert "holds a run already" in noisemill(*command, code=1)
-        noisemill(*command, "--resume")
+        assert "of 80  loss" in noisemill(*command, "--resume"), "where no terminal is, a line now and then"
     steps = [json.loads(line)["step"] for line in (runs / "small/metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 81))
     with Image.open(runs / "small/samples.png") as grid:
@@ -86,6 +86,20 @@ def test_bad_arguments_say_what_is_allowed(tiny: Path, tmp_path: Path) -> None:
     missing = noisemill("train", "recipes/mnist.toml", "--data-root", tmp_path, "--name", "none", code=1)
     assert "train-images-idx3-ubyte" in missing
     assert str(tmp_path) in missing
+    picture = tmp_path / "wide.png"
+    Image.new("L", (9, 8)).save(picture)
+    assert "8 × 8 pixels, not one of 9 × 8 pixels" in noisemill("sample", tiny, "--image", picture, *out, code=1)
+    assert "is a file: name a folder" in noisemill("sample", tiny, "--out", picture, code=1)
+
+
+def test_a_service_that_cannot_be_says_why(tiny: Path, tmp_path: Path) -> None:
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    empty.mkdir()
+    file.touch()
+    for command in ("serve", "models"):
+        assert f"no model is in {empty}" in noisemill(command, "--models", empty, code=1)
+    assert f"cannot be kept in {file}" in noisemill("serve", "--models", tiny.parent, "--state", file, code=1)
+    assert "65535" in noisemill("serve", "--port", 99999, code=2)
 
 
 def test_a_corrupt_checkpoint_is_reported_by_name_and_the_rest_is_served(tiny: Path, tmp_path: Path) -> None:

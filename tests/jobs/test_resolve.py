@@ -142,7 +142,13 @@ def test_a_cycle_goes_by_index() -> None:
     """So that an image asked for alone has the class that it has in the cycle."""
     assert resolved(count=6, label="cycle").labels == [0, 1, 2, 3, 0, 1]
     assert resolved(count=2, first_index=3, label="cycle").labels == [3, 0]
-    assert resolved(card(classes=["bus", "cycle"], null_class=2), count=2, label="cycle").labels == [1, 1]
+
+
+def test_a_class_called_cycle_is_asked_for_by_its_number() -> None:
+    bikes = card(classes=["bus", "cycle"], null_class=2)
+    assert resolved(bikes, count=2, label="cycle").labels == [0, 1]
+    assert resolved(bikes, count=2, label=1).labels == [1, 1]
+    assert resolved(bikes, count=2, labels=["cycle", "bus"]).labels == [1, 0]
 
 
 def test_eta_is_of_ddim_alone() -> None:

@@ -26,12 +26,13 @@ from rq.job import Job, JobStatus
 from app.settings import AppSettings
 from app.submit import submit
 from jobs import events, keys, models
+from jobs.pace import Pace
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, GenerateRequest, Status
 from jobs.store import RedisStore
 from model.images import png
 from tests.worker.test_catalog import change_weights
-from worker import offline
+from worker import batch_worker, offline
 from worker.batch_worker import EXECUTION_TTL_SECONDS, BatchWorker
 from worker.catalog import Catalog, Model
 from worker.engine import Engine, Step
@@ -357,6 +358,16 @@ def test_the_pace_is_told_with_what_steps_really_take(floor: Floor) -> None:
     assert 0 < pace.of(4) < 1
 
 
+def test_a_pace_that_steps_contradict_is_measured_again(floor: Floor) -> None:
+    model = floor.catalog.get("tiny")
+    assert model is not None
+    model.network._pace = Pace(rows=[2], seconds=[5.0], slots=2)  # as beside other work
+    job = floor.ask(count=40, steps=5)
+    floor.work()
+    floor.assert_finished(job)
+    assert model.network.pace.batch == 16
+
+
 def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = floor.worker()
     settle = worker._settle
@@ -598,6 +609,17 @@ def test_a_job_that_killed_two_workers_runs_without_neighbours(floor: Floor, at_
     began, ended = floor.when(killer, "started"), floor.when(killer, "done")
     for other in [*before, *after]:
         assert floor.when(other, "done") < began or ended < floor.when(other, "started")
+
+
+def test_after_a_while_it_has_neighbours_again(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_worker, "ALONE_SECONDS", 0.0)
+    suspect = floor.ask(count=2, steps=30, seed=5)
+    for _ in range(2):
+        floor.records.begin(suspect)
+    other = floor.ask(count=3, seed=1)
+    floor.work()
+    floor.assert_finished(suspect, other)
+    assert floor.when(suspect, "started") < floor.when(other, "started") < floor.when(suspect, "done")
 
 
 def test_a_job_that_kills_every_worker_is_given_up(floor: Floor) -> None:
