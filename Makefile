@@ -34,7 +34,7 @@ bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40
 
 bench-gpu: bench  ## The same: a GPU is used where there is one
 
-bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: about an hour
+bench-samplers: $(VENV)/.dev  ## Distance by sampler and steps, into docs/samplers.md: half an hour
 	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 clean:  ## Removes the virtual environment and caches; models, runs and jobs stay

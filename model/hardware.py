@@ -13,8 +13,6 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._dynamo.exc import BackendCompilerFailed
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
@@ -64,9 +62,11 @@ def compiling(run: Callable[[], object]) -> None:
     """
     try:
         run()
-    except BackendCompilerFailed as error:
-        if not isinstance(error.inner_exception, ImportError | OSError):
+    except Exception as error:
+        if not isinstance(getattr(error, "inner_exception", None), ImportError | OSError):
             raise
+        from torch._inductor.runtime.cache_dir_utils import cache_dir  # takes seconds to import
+
         shutil.rmtree(cache_dir(), ignore_errors=True)
         run()
 
