@@ -17,7 +17,7 @@ export async function recipeOf(file) {
 function parsed(text) {
   try {
     const recipe = parse(text);
-    return typeof recipe?.model === "string" ? recipe : null;
+    return typeof recipe?.model_hash === "string" ? recipe : null;
   } catch {
     return null;
   }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Download, expect
 
 from tests.browser.desk import SIZE, Desk
@@ -110,5 +111,9 @@ def test_a_png_made_here_brings_its_settings_back(desk: Desk, tmp_path: Path, *,
 def test_a_png_without_settings_is_told_apart(desk: Desk, tmp_path: Path) -> None:
     job_id = desk.make(count="4")
     (tmp_path / "sheet.png").write_bytes(desk.get(f"/jobs/{job_id}/grid.png"))
-    desk.page.set_input_files('input[type="file"]', tmp_path / "sheet.png")
-    expect(desk.page.locator(".notice")).to_contain_text("sheet.png carries no settings")
+    foreign = PngInfo()
+    foreign.add_text("noisemill", "[1]")
+    Image.new("L", (8, 8)).save(tmp_path / "foreign.png", pnginfo=foreign)
+    for name in ("sheet.png", "foreign.png"):
+        desk.page.set_input_files('input[type="file"]', tmp_path / name)
+        expect(desk.page.locator(".notice")).to_contain_text(f"{name} carries no settings")
