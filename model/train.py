@@ -15,7 +15,6 @@ import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -124,7 +123,7 @@ class Trainer:
             network = DistributedDataParallel(network)
         if settings.compile and can_compile() and self.step < self.steps:
             network = cast(nn.Module, torch.compile(network, options=compile_options(self.device)))
-            compiling(partial(self._backward, network))
+            compiling(lambda: self._backward(network))
             self.optimizer.zero_grad()
         with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
             clock = time.perf_counter()

@@ -6,7 +6,6 @@ and returns when the batch is empty. RQ's own loop keeps signals, bursts and sus
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import traceback
@@ -31,6 +30,7 @@ from jobs.schema import Done, Status
 from jobs.store import RedisStore
 from worker.catalog import Catalog, Model
 from worker.engine import Engine, Step, Task
+from worker.pacing import Drift
 from worker.parts import Part, left
 from worker.publish import Publisher, shown_rows
 
@@ -44,9 +44,6 @@ WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
 CRASHES_BEFORE_ALONE = 2
 PROGRESS_SECONDS = 0.5
 IDLE_SECONDS = 0.001
-DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
-CONTRADICTED = 0.5  # of the time that steps should take: where they take less, that was measured wrongly
-CONTRADICTED_SECONDS = 4.0  # that steps should have taken, before anything is made of it
 ALONE_SECONDS = 60.0  # without a crash, after which a job that may have caused some has neighbours again
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
@@ -68,13 +65,16 @@ class Held:
     record: Record
     alone: bool = False  # it may have no neighbours
     attempt: Attempt | None = None  # none while it waits to run alone, or for its network
-    compiling: bool = False  # it waits for its network
     engine: Engine | None = None
     shown: frozenset[int] = frozenset()
     began: float = 0.0  # when its attempt did
     steps_done: int = 0
     images_done: int = 0
     told: float = 0.0  # when progress was last written
+
+    @property
+    def waits_for_network(self) -> bool:
+        return self.attempt is None and not self.alone
 
     @property
     def wants_no_neighbour(self) -> bool:
@@ -109,8 +109,7 @@ class BatchWorker(SimpleWorker):
         self._compiling: dict[str, SpawnProcess] = {}  # what compiles a network, by digest
         self._looked = 0.0
         self._saved = 0.0
-        # By model: seconds that steps took of late, and those expected of them; at first, one that took what it should.
-        self._drift: defaultdict[str, tuple[float, float]] = defaultdict(lambda: (1.0, 1.0))
+        self._drift: defaultdict[str, Drift] = defaultdict(Drift)  # by model
         self._stepped: float | None = None  # when the last step ended, unless nothing was to be done since
 
     # RQ calls these
@@ -209,10 +208,10 @@ class BatchWorker(SimpleWorker):
 
     def _begin_compiled(self) -> None:
         """Starts jobs whose network has been compiled meanwhile."""
-        for held in [held for held in self._held.values() if held.compiling]:
+        for held in [held for held in self._held.values() if held.waits_for_network]:
             self._begin(held)
 
-    def _compiles(self, held: Held) -> bool:
+    def _is_compiled_apart(self, held: Held) -> bool:
         """Whether a job's network is being compiled: apart, where jobs of other models would wait for it."""
         model = self._catalog.get(held.record.spec.model)
         if model is None or held.alone:
@@ -226,8 +225,7 @@ class BatchWorker(SimpleWorker):
 
     def _begin(self, held: Held) -> None:
         """Puts a job's images before the engine of its model, or waits for that model's network."""
-        held.compiling = self._compiles(held)
-        if held.compiling:
+        if self._is_compiled_apart(held):
             return
         held.attempt = self._records.begin(held.job.id)
         if held.attempt is None:
@@ -330,15 +328,12 @@ class BatchWorker(SimpleWorker):
     def _compare(self, engine: Engine, steps: list[Step], seconds: float) -> None:
         """Keeps how long steps take, and should; what they contradict is measured again."""
         if steps:
-            recent = math.exp(-seconds / DRIFT_SECONDS)
-            expected = engine.network.pace.of(sum(step.evaluations for step in steps))
             model = self._held[steps[0].task.key].record.spec.model
-            took, should = self._drift[model]
-            took, should = took * recent + seconds, should * recent + expected
-            if should > CONTRADICTED_SECONDS and took < CONTRADICTED * should:
-                engine.network.measure()  # the first time was beside other work
-                took, should, self._stepped = 1.0, 1.0, None
-            self._drift[model] = took, should
+            self._drift[model].add(seconds, engine.network.pace.of(sum(step.evaluations for step in steps)))
+            if self._drift[model].contradicts_pace:  # which was measured beside other work
+                engine.network.measure()
+                del self._drift[model]
+                self._stepped = None
 
     def _paces(self) -> dict[str, str]:
         """Of every model that has been measured, as JSON."""
@@ -346,8 +341,8 @@ class BatchWorker(SimpleWorker):
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
             if model is not None and model.network.is_warm:
-                took, should = self._drift[card.name]
-                found[card.name] = model.network.pace.model_copy(update={"drift": took / should}).model_dump_json()
+                drift = self._drift[card.name].ratio
+                found[card.name] = model.network.pace.model_copy(update={"drift": drift}).model_dump_json()
         return found
 
     def _after_error(self, engine: Engine, text: str) -> None:

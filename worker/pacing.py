@@ -1,11 +1,16 @@
-"""How many rows make the best batch: measured once for a network on a machine, and remembered beside compiled code."""
+"""How many rows make the best batch: measured once for a network on a machine, and remembered beside compiled code.
+
+And whether steps still take as long as was measured.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,9 +22,32 @@ from jobs.schema import SHOWN_IMAGES
 ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
 QUICK_SECONDS = 0.1  # a step that takes no longer leaves room for all images that are watched together
 FEWEST = 16  # rows, where they are not slow: measured beside other work, small batches look as good as any
-LEAST, MOST = 2, 5  # measurements of a size: no more than LEAST, once they have taken so long together
+LEAST_TIMES, MOST_TIMES = 2, 5  # that a size is measured: the least, once that has taken MEASURING_SECONDS
 MEASURING_SECONDS = 1.0
 LONG_SECONDS = 0.3  # no larger step than one that takes so long is measured
+DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
+CONTRADICTED = 0.5  # of the time that steps should take: where they take less, that was measured wrongly
+CONTRADICTED_SECONDS = 4.0  # that steps should have taken, before anything is made of it
+
+
+@dataclass(slots=True)
+class Drift:
+    """How long a network's steps take of late, and should by its pace; at first, one that took what it should."""
+
+    took: float = 1.0  # seconds
+    should: float = 1.0
+
+    def add(self, seconds: float, expected: float) -> None:
+        recent = math.exp(-seconds / DRIFT_SECONDS)
+        self.took, self.should = self.took * recent + seconds, self.should * recent + expected
+
+    @property
+    def ratio(self) -> float:
+        return self.took / self.should
+
+    @property
+    def contradicts_pace(self) -> bool:
+        return self.should > CONTRADICTED_SECONDS and self.ratio < CONTRADICTED
 
 
 def recall(network: str) -> Pace | None:
@@ -78,6 +106,6 @@ def _sizes(smallest: int, most: int) -> Iterator[int]:
 def _fastest(seconds_of: Callable[[int], float], rows: int) -> float:
     """Of a few: what else the machine does is not ours to count."""
     taken = list[float]()
-    while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < MEASURING_SECONDS):
+    while len(taken) < LEAST_TIMES or (len(taken) < MOST_TIMES and sum(taken) < MEASURING_SECONDS):
         taken.append(seconds_of(rows))
     return min(taken)
