@@ -48,7 +48,7 @@ ALONE_SECONDS = 60.0  # without a crash, after which a job that may have caused 
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
 MOST_HELD = 256  # jobs: each is looked at for a cancellation
-WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation
+WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation, and who waits for a compiler looks at it
 
 
 def generate(spec: str) -> None:
@@ -111,6 +111,24 @@ class BatchWorker(SimpleWorker):
         self._saved = 0.0
         self._drift: defaultdict[str, Drift] = defaultdict(Drift)  # by model
         self._stepped: float | None = None  # when the last step ended, unless nothing was to be done since
+
+    def make_ready(self) -> None:
+        """Makes models ready in turn, while nobody waits. One of several compiles apart: a job may ask for another."""
+        cards = self._catalog.cards
+        for card in cards:
+            model = self._catalog.get(card.name)
+            if model is None:
+                continue
+            if len(cards) > 1 and model.network.is_new and not self._awaited():
+                self._compiling[card.digest] = compiler = self._catalog.compile_apart(card.name)
+                while compiler.is_alive() and not self._awaited():
+                    compiler.join(WATCH_SECONDS)
+            if self._awaited():
+                return
+            model.network.warm()
+
+    def _awaited(self) -> bool:
+        return bool(self.connection.zcard(keys.ACTIVE))
 
     # RQ calls these
 
@@ -273,7 +291,8 @@ class BatchWorker(SimpleWorker):
         """One step of the model that has had the least time: models share the machine as jobs do."""
         busy = {digest: engine for digest, engine in self._engines.items() if not engine.idle}
         if not busy:
-            time.sleep(IDLE_SECONDS)  # all that is left is being written
+            compiling = all(held.waits_for_network for held in self._held.values())
+            time.sleep(WATCH_SECONDS if compiling else IDLE_SECONDS)  # else all that is left is being written
             self._stepped = None
             return
         self._engines = busy

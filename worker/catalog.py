@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class Catalog:
         """Has a model compiled by a process of its own, which leaves what it makes in the cache on disk."""
         process = get_context("spawn").Process(target=_compile, args=(self._load, self._folder / name), daemon=True)
         process.start()
+        log.info("compiling", model=name)
         return process
 
     def scan(self) -> None:
@@ -121,9 +122,17 @@ def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, 
 
 
 def _compile(load: Callable[[Path], Model], path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the worker too, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the worker too, with which this process ends
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(COMPILING_NICE)
     load(path).network.compile()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figures: dict[str, str]) -> ModelCard:

@@ -48,10 +48,7 @@ def run(settings: WorkerSettings) -> None:
     publish()
     heartbeat = Heartbeat(HEARTBEAT_SECONDS, [worker.beat, publish, janitor.clean])
     try:
-        for card in catalog.cards:
-            model = catalog.get(card.name)
-            if model is not None and not redis.zcard(keys.ACTIVE):
-                model.network.warm()  # while nobody waits
+        worker.make_ready()
         worker.work(logging_level="WARNING")
     finally:
         heartbeat.close()

@@ -87,6 +87,8 @@ class Network:
         """Makes ready: compiles, and measures how long a batch takes, where that is not known."""
         if self._pace is not None:
             return
+        config = self._unet.config
+        log.info("making ready", size=config.sample_size, channels=config.block_out_channels)
         self.compile()
         self._pace = pacing.recall(self._known_by)
         if self._pace is None:
@@ -102,8 +104,6 @@ class Network:
         """Compiles, where anything is compiled: seconds from the cache on disk, else up to a minute."""
         if not self._compiles:
             return
-        config = self._unet.config
-        log.info("compiling", size=config.sample_size, channels=config.block_out_channels)
         inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
         if not self._one_size:
             for tensor in inputs:

@@ -335,6 +335,24 @@ def test_jobs_go_on_while_the_network_of_others_is_compiled(
     assert two_models.record(canceled).status is Status.CANCELED
 
 
+def test_a_job_does_not_wait_for_other_models_to_be_made_ready(
+    two_models: Floor, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = []
+
+    def asked_meanwhile(name: str) -> SpawnProcess:
+        jobs.append(two_models.ask(model="b"))
+        return compiler(name)
+
+    monkeypatch.setattr(two_models.catalog, "compile_apart", asked_meanwhile)
+    worker = two_models.worker()
+    worker.make_ready()
+    two_models.work(worker)
+    two_models.assert_finished(*jobs)
+    [process] = compiler.processes
+    assert process.is_alive()
+
+
 def test_jobs_that_wait_for_their_network_are_put_back_too(
     two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
 ) -> None:

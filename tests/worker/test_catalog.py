@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,6 +266,32 @@ def test_what_a_process_of_its_own_compiles_is_found_in_the_cache() -> None:
     found = compiled()
     assert found
     assert compiled() == found
+
+
+COMPILES = f"""
+import torch
+from pathlib import Path
+from worker.catalog import Catalog
+if __name__ == "__main__":
+    catalog = Catalog(Path({str(CHECKPOINTS)!r}), device=torch.device("cpu"), slots=8, max_count=50)
+    catalog.compile_apart("digits").join()
+"""
+
+
+def test_what_compiles_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    script, cache = tmp_path / "parent.py", tmp_path / "cache"
+    script.write_text(COMPILES)
+    environment = os.environ | {
+        "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "PYTHONPATH": str(CHECKPOINTS.parent),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as worker:
+        assert worker.stdout is not None
+        assert b"compiling" in worker.stdout.readline()
+        worker.kill()
+        worker.stdout.read()  # until nobody holds it any more
+    assert not list(cache.rglob("*.so"))
 
 
 def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:
