@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import os
 import signal
 import sys
@@ -424,7 +423,6 @@ def _stop(message: str) -> NoReturn:
 def main() -> None:
     # Where networks are kept as they were compiled and measured, so that every later start is quick.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("var/compiled").resolve()))
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a CUDA that is not needed
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

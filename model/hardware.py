@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import shutil
 import sys
@@ -68,6 +69,7 @@ def compiling(run: Callable[[], object]) -> None:
 
     A process that was killed may leave half a file, over which every later one would stumble.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a CUDA that is not needed
     try:
         run()
     except Exception as error:
