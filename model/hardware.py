@@ -18,8 +18,6 @@ from torch import Tensor, nn
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
 CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # products of bfloat16: of x86, and of ARM
-# What takes so many operations is kept too: the scale and shift of a norm, 4 % of a forward. Training gains nothing.
-KEPT_OPERATIONS = 8
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -60,7 +58,8 @@ def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
     """A network as it is compiled for sampling, anew for each shape that is not marked as dynamic."""
     if device.type == "cuda":  # records a graph for each size: launching kernels one by one takes longer than they do
         return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
-    options = (compile_options(device) or {}) | {"realize_opcount_threshold": KEPT_OPERATIONS}
+    # Kept as well: what takes more than eight operations, as a norm's scale and shift. Training gains nothing by it.
+    options = compile_options(device) | {"realize_opcount_threshold": 8}
     return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=options))
 
 
@@ -81,9 +80,9 @@ def compiling(run: Callable[[], object]) -> None:
         run()
 
 
-def compile_options(device: torch.device) -> CompileOptions | None:
+def compile_options(device: torch.device) -> CompileOptions:
     """A sum of few numbers is kept, rather than computed anew by each pixel that needs it (unet.GroupNorm)."""
-    return {"unroll_reductions_threshold": 1} if device.type == "cpu" else None
+    return {"unroll_reductions_threshold": 1} if device.type == "cpu" else {}
 
 
 def keep_freed_memory() -> None:

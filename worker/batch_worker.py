@@ -48,7 +48,7 @@ ALONE_SECONDS = 60.0  # without a crash, after which a job that may have caused 
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
 MOST_HELD = 256  # jobs: each is looked at for a cancellation
-WATCH_SECONDS = 0.1  # how often held jobs are looked at for a cancellation, and who waits for a compiler looks at it
+WATCH_SECONDS = 0.1  # how often is looked at what others change: jobs that are canceled, networks that are compiled
 
 
 def generate(spec: str) -> None:
@@ -346,13 +346,15 @@ class BatchWorker(SimpleWorker):
 
     def _compare(self, engine: Engine, steps: list[Step], seconds: float) -> None:
         """Keeps how long steps take, and should; what they contradict is measured again."""
-        if steps:
-            model = self._held[steps[0].task.key].record.spec.model
-            self._drift[model].add(seconds, engine.network.pace.of(sum(step.evaluations for step in steps)))
-            if self._drift[model].contradicts_pace:  # which was measured beside other work
-                engine.network.measure()
-                del self._drift[model]
-                self._stepped = None
+        if not steps:
+            return
+        model = self._held[steps[0].task.key].record.spec.model
+        drift = self._drift[model]
+        drift.add(seconds, engine.network.pace.of(sum(step.evaluations for step in steps)))
+        if drift.contradicts_pace:  # which was measured beside other work
+            engine.network.measure()
+            del self._drift[model]
+            self._stepped = None
 
     def _paces(self) -> dict[str, str]:
         """Of every model that has been measured, as JSON."""

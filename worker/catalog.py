@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -21,15 +18,13 @@ from jobs.schema import ModelCard
 from model import checkpoint
 from model.checkpoint import Checkpoint, CheckpointError
 from model.samplers import SAMPLERS
+from worker.apart import run_apart
 from worker.network import Network
 
 log = structlog.get_logger()
 
 FIGURE_SUFFIXES = {".png", ".gif"}
 MAX_FIGURE_BYTES = 4 * 2**20
-# On two cores jobs keep half of their rate beside it, and a network takes a minute instead of half a one. Without it
-# the barriers of a step's threads wait for the compiler, and a tenth is left.
-COMPILING_NICE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +70,7 @@ class Catalog:
 
     def compile_apart(self, name: str) -> SpawnProcess:
         """Has a model compiled by a process of its own, which leaves what it makes in the cache on disk."""
-        process = get_context("spawn").Process(target=_compile, args=(self._load, self._folder / name), daemon=True)
-        process.start()
+        process = run_apart(_compile, self._load, self._folder / name)
         log.info("compiling", model=name)
         return process
 
@@ -122,17 +116,7 @@ def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, 
 
 
 def _compile(load: Callable[[Path], Model], path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the worker too, with which this process ends
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(COMPILING_NICE)
     load(path).network.compile()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figures: dict[str, str]) -> ModelCard:
