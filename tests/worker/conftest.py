@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 import torch
+from redis import Redis
 
 import worker.network
 from jobs.pace import Pace
+from tests.worker.floor import Floor, change_weights
 from worker import pacing
 from worker.catalog import Model, load_model
+from worker.engine import Engine, Step
+
+FOREVER = 10_000  # steps of the engine in which a test would long have ended
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,3 +73,45 @@ def model(request: pytest.FixtureRequest, eager: None, tiny: Path) -> Model:
 def exact(eager: None, tiny: Path) -> Model:
     """The tiny network in float32, where nothing depends on the precision."""
     return load(tiny, bf16=False)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """RQ's worker leaves its signal handlers behind."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def floor(redis: Redis, redis_url: str, tiny: Path) -> Floor:
+    return Floor(redis, redis_url, tiny.parent)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], list[int]]:
+    """Has something done before each step of any engine, which is given the step's number; lists the numbers."""
+
+    def install(do: Callable[[int], None]) -> list[int]:
+        numbers: list[int] = []
+        step = Engine.step
+
+        def observed(engine: Engine, took: float | None = None) -> list[Step]:
+            numbers.append(len(numbers))
+            assert numbers[-1] < FOREVER
+            do(numbers[-1])
+            return step(engine, took)
+
+        monkeypatch.setattr(Engine, "step", observed)
+        return numbers
+
+    return install
+
+
+@pytest.fixture
+def two_models(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> Floor:
+    for name in "ab":
+        shutil.copytree(tiny, tmp_path / name)
+    change_weights(tmp_path / "b")
+    return Floor(redis, redis_url, tmp_path)

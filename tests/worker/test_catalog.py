@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from structlog.typing import EventDict
 
 from model import checkpoint
 from model.samplers import SAMPLERS
+from tests.worker.floor import change_weights
 from worker.catalog import Catalog, load_model
 
 CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
@@ -47,14 +46,6 @@ def scanned(catalog: Catalog) -> list[EventDict]:
 
 def refused(catalog: Catalog) -> dict[str, str]:
     return {entry["model"]: entry["reason"] for entry in scanned(catalog) if entry["log_level"] == "error"}
-
-
-def change_weights(path: Path) -> None:
-    """Another network of the same shape, saved as training does."""
-    loaded = checkpoint.load(path)
-    with torch.no_grad():
-        loaded.unet.conv_in.weight.mul_(1.5)
-    checkpoint.save(path, loaded.unet, loaded.schedule, loaded.card)
 
 
 def test_a_card_says_what_the_checkpoint_is(catalog: Catalog, folder: Path) -> None:
@@ -252,46 +243,6 @@ def test_an_empty_folder_and_one_that_is_not_there_hold_no_models(tmp_path: Path
         empty = Catalog(path, device=torch.device("cpu"), slots=8, max_count=50)
         empty.scan()
         assert empty.cards == []
-
-
-def test_what_a_process_of_its_own_compiles_is_found_in_the_cache() -> None:
-    catalog = Catalog(CHECKPOINTS, device=torch.device("cpu"), slots=8, max_count=50)
-
-    def compiled() -> set[Path]:
-        process = catalog.compile_apart("digits")
-        process.join()
-        assert process.exitcode == 0
-        return set(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so"))
-
-    found = compiled()
-    assert found
-    assert compiled() == found
-
-
-COMPILES = f"""
-import torch
-from pathlib import Path
-from worker.catalog import Catalog
-if __name__ == "__main__":
-    catalog = Catalog(Path({str(CHECKPOINTS)!r}), device=torch.device("cpu"), slots=8, max_count=50)
-    catalog.compile_apart("digits").join()
-"""
-
-
-def test_what_compiles_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
-    script, cache = tmp_path / "parent.py", tmp_path / "cache"
-    script.write_text(COMPILES)
-    environment = os.environ | {
-        "TORCHINDUCTOR_CACHE_DIR": str(cache),
-        "PYTHONPATH": str(CHECKPOINTS.parent),
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as worker:
-        assert worker.stdout is not None
-        assert b"compiling" in worker.stdout.readline()
-        worker.kill()
-        worker.stdout.read()  # until nobody holds it any more
-    assert not list(cache.rglob("*.so"))
 
 
 def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:

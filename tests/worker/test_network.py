@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,5 +62,5 @@ def test_a_batch_that_is_cut_is_the_same(tiny: Path, bf16: bool, slots: int) -> 
 def test_the_build_says_what_computes(tiny: Path) -> None:
     exact, fast = load(tiny, bf16=False).network, load(tiny, bf16=True).network
     assert exact.build != fast.build
-    for word in (torch.__version__, "cpu", "float32", "eager"):
+    for word in (version("noisemill"), torch.__version__, "cpu", "float32", "eager"):
         assert word in exact.build

@@ -1,0 +1,125 @@
+"""A real worker on a real Redis, in this process, and what is seen of its jobs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+
+from app.settings import AppSettings
+from app.submit import submit
+from jobs import keys, models
+from jobs.records import Attempt, Record, Records
+from jobs.schema import GenerateRequest, Status
+from jobs.store import RedisStore
+from model import checkpoint
+from model.images import png
+from worker import offline
+from worker.batch_worker import BatchWorker
+from worker.catalog import Catalog, Model
+
+
+class Floor:
+    """Where jobs are put and worked on."""
+
+    def __init__(self, redis: Redis, redis_url: str, folder: Path) -> None:
+        self.redis, self.folder = redis, folder
+        self.records, self.queue = Records(redis), Queue(keys.QUEUE, connection=redis)
+        self.catalog = Catalog(folder, device=torch.device("cpu"), slots=16, max_count=200)
+        self.catalog.scan()
+        models.publish(redis, "floor", self.catalog.cards, {}, alive_seconds=600)
+        self._url, self._names = redis_url, itertools.count()
+
+    def ask(self, **body: Any) -> str:
+        request = GenerateRequest(**{"steps": 3, "frames": 2} | body)
+        return submit(request, None, self.redis, self.records, AppSettings(redis_url=self._url)).job_id
+
+    def worker(self) -> BatchWorker:
+        own = Redis.from_url(self._url)
+        return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}")
+
+    def work(self, worker: BatchWorker | None = None) -> None:
+        """Until the queue is empty, or the worker is asked to stop."""
+        worker = worker or self.worker()
+        try:
+            worker.work(burst=True, logging_level="CRITICAL")
+        finally:
+            worker._publisher.flush()  # one that was interrupted may still be writing
+            worker.connection.close()
+
+    def record(self, job: str) -> Record:
+        record = self.records.get(job)
+        assert record is not None
+        return record
+
+    def in_rq(self, job: str) -> JobStatus:
+        return Job.fetch(job, self.redis).get_status()
+
+    def images(self, job: str) -> list[bytes]:
+        return list(RedisStore(self.redis).get_all(job).values())
+
+    def story(self, job: str) -> list[str]:
+        return [fields[b"type"].decode() for _, fields in self.redis.xrange(keys.events(job))]
+
+    def when(self, job: str, kind: str) -> tuple[int, ...]:
+        """The place in time of a job's last event of this kind."""
+        ids = [id for id, fields in self.redis.xrange(keys.events(job)) if fields[b"type"] == kind.encode()]
+        return tuple(map(int, ids[-1].decode().split("-")))
+
+    def assert_finished(self, *jobs: str) -> None:
+        for job in jobs:
+            record = self.record(job)
+            assert (record.status, record.error) == (Status.FINISHED, None)
+            assert record.images_done == record.spec.count == len(self.images(job))
+            assert record.steps_done == record.spec.count * record.spec.steps
+            assert self.in_rq(job) is JobStatus.FINISHED
+            assert job in self.queue.finished_job_registry
+            assert self.images(job) == self.expected(record)
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self) -> None:
+        assert self.queue.job_ids == []
+        assert self.queue.intermediate_queue.get_job_ids() == []
+        assert self.queue.started_job_registry.get_job_ids(cleanup=False) == []
+        assert self.records.active() == []
+
+    def expected(self, record: Record) -> list[bytes]:
+        """What the request gives without any service."""
+        model = self.catalog.get(record.spec.model)
+        assert model is not None
+        return drawn(model, record)
+
+    def dies_with(self, job: str) -> Attempt:
+        """A worker takes this job, the next in the queue, and is never heard of again: RQ and time have passed on."""
+        worker = self.worker()
+        found = Queue.dequeue_any([self.queue], None, connection=worker.connection)
+        assert found is not None
+        assert found[0].id == job
+        worker.prepare_execution(found[0])
+        worker.prepare_job_execution(found[0], remove_from_intermediate_queue=True)
+        attempt = self.records.begin(job)
+        assert attempt is not None
+        assert worker.execution is not None
+        self.redis.zadd(self.queue.started_job_registry.key, {worker.execution.composite_key: time.time() - 1})
+        self.redis.delete(worker.execution.key)
+        worker.connection.close()
+        return attempt
+
+
+def drawn(model: Model, record: Record) -> list[bytes]:
+    pixels = offline.sample(model, record.spec)
+    return [png(image, record.spec.recipe(i)) for i, image in enumerate(pixels)]
+
+
+def change_weights(path: Path) -> None:
+    """Another network of the same shape, saved as training does."""
+    loaded = checkpoint.load(path)
+    with torch.no_grad():
+        loaded.unet.conv_in.weight.mul_(1.5)
+    checkpoint.save(path, loaded.unet, loaded.schedule, loaded.card)

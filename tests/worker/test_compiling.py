@@ -1,0 +1,153 @@
+"""Networks are compiled in processes of their own, beside which jobs go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe, get_context
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.schema import Status
+from tests.worker.floor import Floor
+from worker.catalog import Catalog
+from worker.network import Network
+
+CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
+
+
+class Compiler:
+    """A process that takes as long as it is told to, in place of those that compile."""
+
+    def __init__(self) -> None:
+        self._told, self._tell = Pipe(duplex=False)
+        self.processes: list[SpawnProcess] = []
+
+    def __call__(self, name: str) -> SpawnProcess:
+        self.processes.append(get_context("spawn").Process(target=self._told.recv))
+        self.processes[-1].start()
+        return self.processes[-1]
+
+    def finish(self) -> None:
+        for process in self.processes:
+            self._tell.send("done")
+            process.join()
+
+
+@pytest.fixture
+def compiler(two_models: Floor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
+    compiler = Compiler()
+    monkeypatch.setattr(Network, "is_new", True)
+    monkeypatch.setattr(two_models.catalog, "compile_apart", compiler)
+    yield compiler
+    compiler.finish()
+
+
+def test_jobs_go_on_while_the_network_of_others_is_compiled(
+    two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
+) -> None:
+    first = two_models.ask(model="a", steps=20)
+    others = [two_models.ask(model="b", seed=seed) for seed in (1, 2)]
+    canceled = two_models.ask(model="b", steps=50)
+
+    def act(number: int) -> None:
+        if number == 10:
+            assert [two_models.record(job).status for job in others] == [Status.QUEUED] * 2
+            two_models.records.cancel(canceled)
+            compiler.finish()
+
+    at_step(act)
+    two_models.work()
+    assert len(compiler.processes) == 1
+    two_models.assert_finished(first, *others)
+    assert two_models.when(others[0], "started") > two_models.when(first, "started")
+    assert two_models.record(canceled).status is Status.CANCELED
+
+
+def test_a_job_does_not_wait_for_other_models_to_be_made_ready(
+    two_models: Floor, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = []
+
+    def asked_meanwhile(name: str) -> SpawnProcess:
+        jobs.append(two_models.ask(model="b"))
+        return compiler(name)
+
+    monkeypatch.setattr(two_models.catalog, "compile_apart", asked_meanwhile)
+    worker = two_models.worker()
+    worker.make_ready()
+    two_models.work(worker)
+    two_models.assert_finished(*jobs)
+    [process] = compiler.processes
+    assert process.is_alive()
+
+
+def test_a_model_alone_is_made_ready_without_a_process_of_its_own(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Network, "is_new", True)
+    monkeypatch.setattr(floor.catalog, "compile_apart", pytest.fail)
+    worker = floor.worker()
+    worker.make_ready()
+    worker.connection.close()
+    model = floor.catalog.get("tiny")
+    assert model is not None
+    assert model.network.is_warm
+
+
+def test_jobs_that_wait_for_their_network_are_put_back_too(
+    two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
+) -> None:
+    jobs = [two_models.ask(model=model, steps=12) for model in "ab"]
+    at_step(lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == 5 else None)
+    two_models.work()
+    assert two_models.queue.job_ids == jobs
+    [process] = compiler.processes
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+
+
+def test_what_a_process_of_its_own_compiles_is_found_in_the_cache() -> None:
+    catalog = Catalog(CHECKPOINTS, device=torch.device("cpu"), slots=8, max_count=50)
+
+    def compiled() -> set[Path]:
+        process = catalog.compile_apart("digits")
+        process.join()
+        assert process.exitcode == 0
+        return set(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so"))
+
+    found = compiled()
+    assert found
+    assert compiled() == found
+
+
+COMPILES = f"""
+import torch
+from pathlib import Path
+from worker.catalog import Catalog
+if __name__ == "__main__":
+    catalog = Catalog(Path({str(CHECKPOINTS)!r}), device=torch.device("cpu"), slots=8, max_count=50)
+    catalog.compile_apart("digits").join()
+"""
+
+
+def test_what_compiles_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    script, cache = tmp_path / "parent.py", tmp_path / "cache"
+    script.write_text(COMPILES)
+    environment = os.environ | {
+        "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "PYTHONPATH": str(CHECKPOINTS.parent),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as worker:
+        assert worker.stdout is not None
+        assert b"compiling" in worker.stdout.readline()
+        worker.kill()
+        worker.stdout.read()  # until nobody holds it any more
+    assert not list(cache.rglob("*.so"))
