@@ -67,12 +67,9 @@ def philox(
     for _ in range(ROUNDS):
         # int64 products wrap, and their low 64 bits are those of the unsigned product.
         p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & MASK32) ^ c1 ^ k0,
-            p1 & MASK32,
-            ((p0 >> 32) & MASK32) ^ c3 ^ k1,
-            p0 & MASK32,
-        )
+        c0 = (p1 >> 32).bitwise_and_(MASK32).bitwise_xor_(c1).bitwise_xor_(k0)
+        c2 = (p0 >> 32).bitwise_and_(MASK32).bitwise_xor_(c3).bitwise_xor_(k1)
+        c1, c3 = p1.bitwise_and_(MASK32), p0.bitwise_and_(MASK32)
         k0, k1 = (k0 + WEYL[0]) & MASK32, (k1 + WEYL[1]) & MASK32
     return c0, c1, c2, c3
 
@@ -89,8 +86,8 @@ def normal_from_bits(words: Tensor) -> Tensor:
     index = (bits >> (52 - SEGMENT_BITS)) - _first_segment()
     start, slope = _segments(words.device)
     within = (bits & ((1 << (52 - SEGMENT_BITS)) - 1)).double()  # exact; slope is for one unit of it
-    z = start[index] + within * slope[index]
-    return torch.where(words >> 31 == 0, z, -z).float()
+    z = start.take(index) + within * slope.take(index)
+    return (z * (1 - 2 * (words >> 31))).float()
 
 
 def _first_segment() -> int:
