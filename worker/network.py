@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from importlib.metadata import version
 
 import structlog
 import torch
@@ -65,7 +66,8 @@ class Network:
         how = "compiled" if self._compiles else "eager"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
         dtype, size = str(self.dtype).removeprefix("torch."), f" by {self._most}" if self._one_size else ""
-        return f"torch {torch.__version__} {self.device.type} {name} {dtype} {how}{size}"
+        versions = f"noisemill {version('noisemill')} torch {torch.__version__}"
+        return f"{versions} {self.device.type} {name} {dtype} {how}{size}"
 
     @property
     def pace(self) -> Pace:
