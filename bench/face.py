@@ -42,7 +42,7 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int =
         service.finished(service.generate(**asked, steps=5))
         found = [
             asyncio.run(watched(service, asked, rounds)),
-            submitted(service, engine, {**asked, "steps": 20}, rounds),
+            submitted(service, engine, {**asked, "steps": 20}, 10 * rounds),
             submitted(service, engine, {**asked, "steps": 1000, "count": 64}, 1),
             asyncio.run(posted(service, asked)),
             asyncio.run(crowded(service, asked)),
