@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import structlog
 import typer
@@ -21,12 +21,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
     from torch import Tensor
 
     from jobs.schema import JobSpec
     from model.data import Dataset, Split
     from model.train import Trainer
     from worker.catalog import Model
+
+Settings = TypeVar("Settings", bound="BaseSettings")
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -51,9 +54,13 @@ def serve(
     redis_url: RedisUrl = None,
 ) -> None:
     """Everything on this machine: a Redis (unless you name yours), a worker and the app."""
+    from app.settings import AppSettings
     from serve.main import ServeError, serve
     from serve.redis_server import NoRedisError
+    from worker.settings import WorkerSettings
 
+    for settings in (AppSettings, WorkerSettings):  # what its parts would stumble over, again and again
+        _settings(settings)
     try:
         serve(host=host, port=port, models=models, state=state, redis_url=redis_url)
     except (ServeError, NoRedisError) as error:
@@ -69,7 +76,9 @@ def app(host: str = "127.0.0.1", port: Port = 8000, redis_url: RedisUrl = None) 
     from app.server import Server
     from app.settings import AppSettings
 
-    settings = AppSettings() if redis_url is None else AppSettings(redis_url=redis_url)
+    settings = _settings(AppSettings)
+    if redis_url is not None:
+        settings = settings.model_copy(update={"redis_url": redis_url})
     config = uvicorn.Config(
         create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
     )
@@ -82,7 +91,7 @@ def worker(redis_url: RedisUrl = None, models: Annotated[Path | None, typer.Opti
     from worker.main import run
     from worker.settings import WorkerSettings
 
-    settings = WorkerSettings()
+    settings = _settings(WorkerSettings)
     given = {"redis_url": redis_url, "models": models}
     run(settings.model_copy(update={name: value for name, value in given.items() if value is not None}))
 
@@ -413,6 +422,17 @@ def _target(models: Path, name: str, overwrite: bool) -> Path:
 
 def _path(model: Path) -> Path:
     return model if model.is_dir() else CHECKPOINTS / model
+
+
+def _settings(kind: type[Settings]) -> Settings:
+    """What the environment says; stops where that cannot be."""
+    from pydantic import ValidationError
+
+    try:
+        return kind()
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        _stop(f"NOISEMILL_{str(first['loc'][0]).upper()}={first['input']!r}: {first['msg'].lower()}")
 
 
 def _stop(message: str) -> NoReturn:

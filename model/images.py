@@ -12,6 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")
+
 
 def from_uint8(pixels: Tensor) -> Tensor:
     """uint8 (…) 0 … 255 -> float32 (…) in [-1, 1]."""
@@ -29,10 +31,16 @@ def to_pil(pixels: Tensor) -> Image.Image:
     return Image.fromarray(array)
 
 
+def converted(image: Image.Image, channels: int) -> Image.Image:
+    """A Pillow image of any mode, as 8-bit grey or RGB."""
+    if image.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
+        image = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
 def from_pil(image: Image.Image, channels: int) -> Tensor:
     """A Pillow image -> uint8 (channels, H, W)."""
-    converted = image.convert("L" if channels == 1 else "RGB")
-    flat = torch.frombuffer(bytearray(converted.tobytes()), dtype=torch.uint8)
+    flat = torch.frombuffer(bytearray(converted(image, channels).tobytes()), dtype=torch.uint8)
     return flat.view(image.height, image.width, channels).permute(2, 0, 1)
 
 

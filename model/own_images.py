@@ -21,7 +21,6 @@ from model.data import DataError, Dataset, Split
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 GREY = ("1", "L", "LA")  # Pillow's modes
-GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")
 HELD_OUT = 10  # every tenth image is the test split
 MEMORY_SHARE = 0.5  # of the machine's, that images may fill
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, zipfile.BadZipFile)
@@ -49,7 +48,7 @@ def load(path: Path, split: Split, size: int | None) -> Dataset:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             headers = list(threads.map(_header, files))
             readable = [header for header in headers if header is not None]
-            channels = 1 if all(mode in GREY + GREY_16_BIT for mode, _ in readable) else 3
+            channels = 1 if all(mode in GREY + images.GREY_16_BIT for mode, _ in readable) else 3
             side = size or _only_side(path, {of for _, of in readable})
             pixels = _allocate(path, len(files), channels, side)
 
@@ -137,9 +136,7 @@ def _decode(file: File, pixels: Tensor) -> bool:
     except UNREADABLE:
         return False
     upright: Image.Image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
-    if upright.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
-        upright = upright.point(lambda value: value * (1 / 257) + 0.5).convert("L")
     # Converted first: Pillow resizes palettes and black-and-white by the nearest pixel.
-    converted = upright.convert("L" if channels == 1 else "RGB")
+    converted = images.converted(upright, channels)
     pixels.copy_(images.from_pil(ImageOps.fit(converted, (side, side)), channels))
     return True

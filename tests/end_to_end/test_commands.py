@@ -102,6 +102,12 @@ def test_a_service_that_cannot_be_says_why(tiny: Path, tmp_path: Path) -> None:
     assert "65535" in noisemill("serve", "--port", 99999, code=2)
 
 
+@pytest.mark.parametrize("command", ["serve", "app", "worker"])
+def test_a_setting_that_cannot_be_stops_it_at_once(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISEMILL_KEEP_DAYS", "-1")
+    assert "NOISEMILL_KEEP_DAYS='-1': input should be greater than 0" in noisemill(command, code=1)
+
+
 def test_a_corrupt_checkpoint_is_reported_by_name_and_the_rest_is_served(tiny: Path, tmp_path: Path) -> None:
     models, state = tmp_path / "models", tmp_path / "state"
     state.mkdir()

@@ -89,6 +89,16 @@ def test_pillow_and_back() -> None:
         assert torch.equal(images.from_pil(images.to_pil(pixels), channels), pixels)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_scaled_not_cut_off(channels: int) -> None:
+    values = torch.tensor([[0, 128 * 257, 65535]], dtype=torch.int32)
+    buffer = io.BytesIO()
+    Image.fromarray(values.numpy().astype("uint16")).save(buffer, "PNG")
+    assert Image.open(buffer).mode == "I;16"
+    expected = images.from_uint8(torch.tensor([0, 128, 255], dtype=torch.uint8)).expand(channels, 1, 3)
+    assert torch.equal(images.read(buffer.getvalue(), channels), expected)
+
+
 def test_grey_becomes_rgb_and_rgb_grey() -> None:
     grey = noise(1, 4, 4)
     assert torch.equal(images.from_pil(images.to_pil(grey), 3), grey.expand(3, 4, 4))
