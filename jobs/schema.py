@@ -7,7 +7,7 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 MAX_SEED = 2**64 - 1
 RANDOM_SEED_BITS = 53  # what JavaScript keeps exactly
@@ -17,6 +17,7 @@ MAX_FRAMES = 100
 SHOWN_IMAGES = 64  # a job's first images are shown in its frames
 FRAME_BYTES = 256 * 1024  # of one frame event
 
+OneZero = AfterValidator(lambda value: value + 0.0)  # -0 asks for the same bytes as 0
 Label = StrictInt | StrictStr
 Spacing = Literal["trailing", "leading", "linspace"]
 Thresholding = Literal["static", "dynamic", "none"]
@@ -68,7 +69,7 @@ class GenerateRequest(Contract):
     )
     sampler: StrictStr | None = Field(None, description="One of the card's samplers; its recommendation by default.")
     spacing: Spacing = Field("trailing", description="How steps are spread over the schedule's timesteps.")
-    eta: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
+    eta: Annotated[float, Field(strict=True, ge=0, le=1), OneZero] | None = Field(
         None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM."
     )
     thresholding: Thresholding | None = Field(
@@ -78,8 +79,8 @@ class GenerateRequest(Contract):
         None, description='A class for all images, by number or by name; or "cycle": the classes in turn, by index.'
     )
     labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")
-    guidance_scale: Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)] | None = Field(
-        None, description="Classifier-free guidance; 1 means none. The card's recommendation by default."
+    guidance_scale: Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False), OneZero] | None = (
+        Field(None, description="Classifier-free guidance; 1 means none. The card's recommendation by default.")
     )
     image: StrictStr | None = Field(
         None, description="A picture of the model's size to begin from, as the base64 of its file (PNG, JPEG …)."

@@ -42,6 +42,11 @@ def test_zero_guidance_is_not_mistaken_for_none_given() -> None:
     assert resolved(guidance_scale=0, label=1).guidance_scale == 0.0
 
 
+def test_minus_zero_is_zero() -> None:
+    spec = resolved(card(samplers=["ddim"], sampler="ddim"), label=1, guidance_scale=-0.0, eta=-0.0)
+    assert (str(spec.guidance_scale), str(spec.eta)) == ("0.0", "0.0")
+
+
 def test_frames_are_never_more_than_steps() -> None:
     assert resolved(steps=3, frames=20).frames == 3
 
