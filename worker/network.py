@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from functools import cached_property
 from importlib.metadata import version
 
 import structlog
@@ -60,7 +61,7 @@ class Network:
         self._run = compiled(self._unet, device) if self._compiles else self._unet
         self._pace: Pace | None = None
 
-    @property
+    @cached_property
     def build(self) -> str:
         """What computes here, in words."""
         how = "compiled" if self._compiles else "eager"
