@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import structlog
 import typer
@@ -76,9 +76,7 @@ def app(host: str = "127.0.0.1", port: Port = 8000, redis_url: RedisUrl = None) 
     from app.server import Server
     from app.settings import AppSettings
 
-    settings = _settings(AppSettings)
-    if redis_url is not None:
-        settings = settings.model_copy(update={"redis_url": redis_url})
+    settings = _settings(AppSettings, redis_url=redis_url)
     config = uvicorn.Config(
         create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=5
     )
@@ -91,9 +89,7 @@ def worker(redis_url: RedisUrl = None, models: Annotated[Path | None, typer.Opti
     from worker.main import run
     from worker.settings import WorkerSettings
 
-    settings = _settings(WorkerSettings)
-    given = {"redis_url": redis_url, "models": models}
-    run(settings.model_copy(update={name: value for name, value in given.items() if value is not None}))
+    run(_settings(WorkerSettings, redis_url=redis_url, models=models))
 
 
 @cli.command()
@@ -424,14 +420,14 @@ def _path(model: Path) -> Path:
     return model if model.is_dir() else CHECKPOINTS / model
 
 
-def _settings(kind: type[Settings]) -> Settings:
-    """What the environment says; stops where that cannot be."""
+def _settings(kind: type[Settings], **given: Any) -> Settings:
+    """What the command line says, or else the environment; stops where that cannot be."""
     from pydantic import ValidationError
 
     try:
-        return kind()
+        return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        [first, *_] = error.errors()
+        first = error.errors()[0]
         _stop(f"NOISEMILL_{str(first['loc'][0]).upper()}={first['input']!r}: {first['msg'].lower()}")
 
 

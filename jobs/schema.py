@@ -17,7 +17,9 @@ MAX_FRAMES = 100
 SHOWN_IMAGES = 64  # a job's first images are shown in its frames
 FRAME_BYTES = 256 * 1024  # of one frame event
 
-OneZero = AfterValidator(lambda value: value + 0.0)  # -0 asks for the same bytes as 0
+UnsignedZero = AfterValidator(lambda value: value + 0.0)  # -0 asks for the same bytes as 0
+Eta = Annotated[float, Field(strict=True, ge=0, le=1), UnsignedZero]
+Guidance = Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False), UnsignedZero]
 Label = StrictInt | StrictStr
 Spacing = Literal["trailing", "leading", "linspace"]
 Thresholding = Literal["static", "dynamic", "none"]
@@ -69,9 +71,7 @@ class GenerateRequest(Contract):
     )
     sampler: StrictStr | None = Field(None, description="One of the card's samplers; its recommendation by default.")
     spacing: Spacing = Field("trailing", description="How steps are spread over the schedule's timesteps.")
-    eta: Annotated[float, Field(strict=True, ge=0, le=1), OneZero] | None = Field(
-        None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM."
-    )
+    eta: Eta | None = Field(None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM.")
     thresholding: Thresholding | None = Field(
         None, description="Of x̂0: cut at ±1, scaled down by its own quantile, or left alone. The card's by default."
     )
@@ -79,8 +79,8 @@ class GenerateRequest(Contract):
         None, description='A class for all images, by number or by name; or "cycle": the classes in turn, by index.'
     )
     labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")
-    guidance_scale: Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False), OneZero] | None = (
-        Field(None, description="Classifier-free guidance; 1 means none. The card's recommendation by default.")
+    guidance_scale: Guidance | None = Field(
+        None, description="Classifier-free guidance; 1 means none. The card's recommendation by default."
     )
     image: StrictStr | None = Field(
         None, description="A picture of the model's size to begin from, as the base64 of its file (PNG, JPEG …)."
