@@ -14,7 +14,8 @@ from redis import Redis
 
 import worker.network
 from jobs.pace import Pace
-from tests.worker.floor import Floor, change_weights
+from model import checkpoint
+from tests.worker.floor import Floor
 from worker import pacing
 from worker.catalog import Model, load_model
 from worker.engine import Engine, Step
@@ -61,6 +62,14 @@ def load(path: Path, *, bf16: bool, slots: int = 80) -> Model:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker.network, "has_bf16", lambda device: bf16)
         return load_model(path, torch.device("cpu"), slots=slots, max_count=1000)
+
+
+def change_weights(path: Path) -> None:
+    """Another network of the same shape, saved as training does."""
+    loaded = checkpoint.load(path)
+    with torch.no_grad():
+        loaded.unet.conv_in.weight.mul_(1.5)
+    checkpoint.save(path, loaded.unet, loaded.schedule, loaded.card)
 
 
 @pytest.fixture(scope="session", params=["bfloat16", "float32"])

@@ -18,7 +18,6 @@ from jobs import keys, models
 from jobs.records import Attempt, Record, Records
 from jobs.schema import GenerateRequest, Status
 from jobs.store import RedisStore
-from model import checkpoint
 from model.images import png
 from worker import offline
 from worker.batch_worker import BatchWorker
@@ -115,11 +114,3 @@ class Floor:
 def drawn(model: Model, record: Record) -> list[bytes]:
     pixels = offline.sample(model, record.spec)
     return [png(image, record.spec.recipe(i)) for i, image in enumerate(pixels)]
-
-
-def change_weights(path: Path) -> None:
-    """Another network of the same shape, saved as training does."""
-    loaded = checkpoint.load(path)
-    with torch.no_grad():
-        loaded.unet.conv_in.weight.mul_(1.5)
-    checkpoint.save(path, loaded.unet, loaded.schedule, loaded.card)

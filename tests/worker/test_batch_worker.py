@@ -19,7 +19,8 @@ from jobs import events, models
 from jobs.pace import Pace
 from jobs.records import Attempt, Records
 from jobs.schema import Done, Status
-from tests.worker.floor import Floor, change_weights, drawn
+from tests.worker.conftest import change_weights
+from tests.worker.floor import Floor, drawn
 from worker.engine import Engine, Step
 from worker.janitor import Janitor
 

@@ -15,10 +15,8 @@ from structlog.typing import EventDict
 
 from model import checkpoint
 from model.samplers import SAMPLERS
-from tests.worker.floor import change_weights
+from tests.worker.conftest import change_weights
 from worker.catalog import Catalog, load_model
-
-CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
 
 
 @pytest.fixture
