@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from jobs.schema import JobSpec
     from model.data import Dataset, Split
-    from model.train import Trainer
+    from model.training.train import Trainer
     from worker.catalog import Model
 
 Settings = TypeVar("Settings", bound="BaseSettings")
@@ -108,8 +108,8 @@ def train(
     """Trains a model and puts it among the served ones. Ctrl-C stops it; --resume goes on exactly there."""
     from model import checkpoint, data
     from model.hardware import default_device, join_processes
-    from model.recipe import Recipe, RecipeError, automatic
-    from model.train import Trainer, TrainingError
+    from model.training.recipe import Recipe, RecipeError, automatic
+    from model.training.train import Trainer, TrainingError
 
     device, first = join_processes(device)
     console.quiet = not first
@@ -143,7 +143,7 @@ def train(
 
 def _announce(trainer: Trainer) -> None:
     """What will be trained on, with what, and for how long."""
-    from model.own_images import HELD_OUT
+    from model.data.own_images import HELD_OUT
 
     data, settings = trainer.data, trainer.recipe.training
     _, channels, side, _ = data.images.shape
@@ -220,9 +220,9 @@ def sample(
     """Samples without a service, through the same engine: the same bytes as over HTTP."""
     from pydantic import ValidationError
 
-    from app.pictures import check_start_image
     from jobs.resolve import FieldError, resolve
     from jobs.schema import GenerateRequest
+    from jobs.start_image import check_start_image
     from model import images
 
     if out.suffix != ".npy" and out.exists() and not out.is_dir():
@@ -283,7 +283,7 @@ def evaluate(
     from jobs.resolve import FieldError
     from jobs.schema import GenerateRequest
     from model import checkpoint
-    from model.evaluate import Reference
+    from model.evaluation.evaluate import Reference
     from worker import offline
 
     loaded = _load(model, device)
@@ -336,12 +336,12 @@ def import_(
 ) -> None:
     """Serves what diffusers has trained: pixel-space models with DDPM or DDIM schedulers."""
     from model.checkpoint import CheckpointError
-    from model.interchange import take_in
+    from model.interchange import import_checkpoint
 
     target = _target(models, name or source.resolve().name, overwrite)
     models.mkdir(parents=True, exist_ok=True)
     try:
-        card = take_in(source, target)
+        card = import_checkpoint(source, target)
     except CheckpointError as error:
         _stop(str(error))
     console.print(f"{target.name}, {card.digest[:12]}, is in {target}; a running service shows it in a moment")

@@ -11,7 +11,7 @@ from itertools import accumulate
 from redis import Redis
 
 from jobs import models
-from jobs.pace import FOR_NOTHING, Pace, weight
+from jobs.pace import MAX_RIDER_SLOWDOWN, Pace, weight
 from jobs.records import Records
 from jobs.work import Ahead, Work
 
@@ -61,7 +61,7 @@ def _divided(works: Iterable[Work], pace: Pace) -> Iterator[tuple[Work, int]]:
     """How many images of each may be under way: the oldest has the slots, and the others enter beside it."""
     free = pace.slots
     for work in works:
-        most = max(free, pace.entry)
+        most = max(free, pace.admission_limit)
         yield work, most
         free -= _images(work, most)
 
@@ -90,7 +90,7 @@ def _rides(kind: _Load, kinds: Counter[_Load], rates: dict[_Load, float], pace: 
         rates[other] * number * min(1.0, other.images / pace.slots)
         for other, number in kinds.items()
         if other.period > kind.period
-        and pace.of(round(other.rows + kind.rows)) <= (1 + FOR_NOTHING) * pace.of(round(other.rows))
+        and pace.of(round(other.rows + kind.rows)) <= (1 + MAX_RIDER_SLOWDOWN) * pace.of(round(other.rows))
     )
 
 
@@ -151,7 +151,7 @@ class Forecast:
             return True
         if work.priority == "batch" and any(other.priority == "batch" for other in others):
             return False
-        inside = sum(_images(other, pace.entry) for other in others)
+        inside = sum(_images(other, pace.admission_limit) for other in others)
         return inside < (pace.slots + pace.reserve) * self._workers
 
 

@@ -1,4 +1,4 @@
-"""Pictures in and out: the one that a job begins from, the sheet of its images, its process as an animation."""
+"""Pictures made from a job's results: the grid of its images and the animation of its reverse process."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from jobs.resolve import FieldError
-from jobs.schema import SHOWN_IMAGES, Frame, ModelCard
+from jobs.schema import SHOWN_IMAGES, Frame
 
-START_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-QUOTED = 12  # characters of a file, in what is said of it
 GAP = 1  # pixels between images
 GIF_SIDE = 256  # about as wide as an animation should be; small pictures are enlarged by a whole factor
 GIF_FRAME_MS = 120
 GIF_LAST_FRAME_MS = 1500
-
-
-def check_start_image(image: str, card: ModelCard) -> None:
-    """Whether a model can begin from this file. Raises FieldError; what is hostile or enormous is never unpacked."""
-    wanted = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(image, validate=True)), formats=START_FORMATS) as picture:
-            given = f"one of {picture.width} × {picture.height} pixels"
-            if picture.size == (card.image_size, card.image_size):
-                picture.load()
-                return
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
-        given = "one that cannot be read"
-    raise FieldError("image", f"{image[:QUOTED]}…", f"{wanted}, not {given}")
 
 
 def grid(pngs: Sequence[bytes]) -> bytes:

@@ -12,29 +12,15 @@ from http import HTTPStatus
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
-from rq import Queue, Retry
 
 from app.errors import Problem
 from app.forecast import Forecast
-from app.pictures import check_start_image
 from app.settings import AppSettings
-from jobs import keys, models
-from jobs.records import LATER, Record, Records
+from jobs import keys, models, queue
+from jobs.records import Record, Records
 from jobs.resolve import FieldError, choose, resolve
 from jobs.schema import GenerateRequest, JobSpec, Queued
-
-RETRIES = 4  # times that a job is run again after its worker died
-
-# Moves the job that was queued last before those of the class `batch`. One that a worker is just taking is not in the
-# queue any more, so the next ones are tried.
-_OVERTAKE = """
-for _, behind in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'LIMIT', 0, 16)) do
-  if redis.call('LINSERT', KEYS[1], 'BEFORE', behind, ARGV[1]) > 0 then
-    redis.call('LREM', KEYS[1], -1, ARGV[1])
-    return
-  end
-end
-"""
+from jobs.start_image import check_start_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +86,7 @@ def _enqueue(
     records.create(record, queued, pipeline)
     if key is not None:
         pipeline.set(key, json.dumps({"fingerprint": fingerprint, "job_id": record.id}), ex=keep)
-    queue = Queue(keys.QUEUE, connection=redis)
-    queue.enqueue_call(
-        keys.FUNCTION,
-        args=(record.id,),
-        job_id=record.id,
-        timeout=-1,  # a job takes what it takes; a worker that dies is noticed by its heartbeat
-        result_ttl=keep,
-        failure_ttl=keep,
-        retry=Retry(max=RETRIES, enqueue_at_front=True),
-        description=f"{record.spec.count} of {record.spec.model}",
-        pipeline=pipeline,
-    )
-    if record.spec.priority == "interactive":
-        pipeline.eval(_OVERTAKE, 2, queue.key, keys.WAITING, record.id, LATER)
+    queue.enqueue(redis, record, keep, pipeline)
     pipeline.execute()
     return Accepted(record.id, replayed=False)
 

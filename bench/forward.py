@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.report import interleaved, machine, spread, table, times, write_performance
 from model import checkpoint
 from model.hardware import compiled, default_device, has_bf16, keep_freed_memory
-from model.unet import UNet
+from model.networks.unet import UNet
 
 ROWS = {"cpu": (1, 4, 16, 64), "cuda": (1, 4, 16, 64, 256, 1024)}
 MATRICES = 1024, 2048, 4096

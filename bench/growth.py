@@ -23,7 +23,7 @@ from jobs.schema import GenerateRequest
 from model import checkpoint
 from model.checkpoint import Card
 from model.hardware import default_device
-from model.unet import UNet
+from model.networks.unet import UNet
 from tests.service import Service, running
 from worker import offline
 from worker.catalog import Model

@@ -26,8 +26,8 @@ from bench.report import interleaved, machine, spread, table, timed, times, writ
 from model import checkpoint, data, images
 from model.data import Dataset
 from model.hardware import default_device
-from model.recipe import Recipe
-from model.train import Trainer
+from model.training.recipe import Recipe
+from model.training.train import Trainer
 
 Step = Callable[[], object]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 QUEUE = "noisemill"  # RQ's queue; one, since with several RQ can lose a job in a crash
-FUNCTION = "worker.batch_worker.generate"  # named, not imported: the app never imports the worker
+FUNCTION = "worker.sampling.batch_worker.generate"  # named, not imported: the app never imports the worker
 
 JOBS = "noisemill:jobs"  # zset: job id by time of creation, all of them
 ACTIVE = "noisemill:active"  # zset: likewise, those not yet ended

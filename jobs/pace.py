@@ -7,12 +7,12 @@ from bisect import bisect_left
 
 from jobs.schema import Contract, Priority
 
-ENTRY = 1 / 4  # of the slots: what a job that has no image under way may take where they are full
+ADMISSION_SHARE = 1 / 4  # of the slots: what a job that has no image under way may take where they are full
 RESERVE = 3  # times the slots, for jobs that enter so: images that do not move cost memory alone
 # A job that fills the slots is given this much more time than one of a single image. At equal shares it would keep
 # half of its rate, less what small batches cost.
 BULK_BONUS = 0.1
-FOR_NOTHING = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
+MAX_RIDER_SLOWDOWN = 0.05  # of a step's time: what all who ride along may cost those whose turn it is
 BATCH_SHARE = 1 / 4  # of the time of an interactive job: what one of the class `batch` is given beside it
 
 
@@ -29,9 +29,9 @@ class Pace(Contract):
         return self.rows[-1]
 
     @property
-    def entry(self) -> int:
+    def admission_limit(self) -> int:
         """Images that a job without any under way may let in where the slots are full."""
-        return math.ceil(self.slots * ENTRY)
+        return math.ceil(self.slots * ADMISSION_SHARE)
 
     @property
     def reserve(self) -> int:

@@ -288,15 +288,15 @@ class Records:
         job = [keys.job(attempt.job_id), keys.images(attempt.job_id)]
         return bool(self._store(keys=job, args=[attempt.number, *pairs]))
 
-    def save(self, attempt: Attempt, build: str, parts: list[bytes]) -> bool:
+    def save(self, attempt: Attempt, build: str, chunks: list[bytes]) -> bool:
         """Keeps what has been begun, in place of what was kept before; it can be gone on with on the same build."""
         job = [keys.job(attempt.job_id), keys.state(attempt.job_id)]
-        return bool(self._save(keys=job, args=[attempt.number, build, *parts]))
+        return bool(self._save(keys=job, args=[attempt.number, build, *chunks]))
 
     def saved(self, job_id: str, build: str) -> list[bytes]:
         """What was last kept of a job on this build."""
-        there, *parts = self._redis.lrange(keys.state(job_id), 0, -1) or [b""]
-        return parts if there == build.encode() else []
+        there, *chunks = self._redis.lrange(keys.state(job_id), 0, -1) or [b""]
+        return chunks if there == build.encode() else []
 
     def put_back(self, attempt: Attempt) -> bool:
         """The worker stops: the job waits again, and no crash is counted."""

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from model.samplers import Thresholding
-from model.schedule import Schedule
-from model.unet import UNet, UNetConfig
+from model.networks.unet import UNet, UNetConfig
+from model.sampling.samplers import Thresholding
+from model.sampling.schedule import Schedule
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 UNET_CONFIG = "unet/config.json"

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from model import checkpoint
 from model.checkpoint import SCHEDULER_FIXED, UNET_FIXED, Card, CheckpointError, read_config
-from model.schedule import Schedule
-from model.unet import UNet, UNetConfig
+from model.networks.unet import UNet, UNetConfig
+from model.sampling.schedule import Schedule
 
 # Where diffusers' defaults are not ours; its configs leave out what is at its default.
 UNET_DEFAULTS = {
@@ -32,7 +32,7 @@ SAMPLERS = {  # by the scheduler's class and variance_type
 OLDER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, before 2023
 
 
-def take_in(source: Path, target: Path) -> Card:
+def import_checkpoint(source: Path, target: Path) -> Card:
     """Writes the checkpoint that diffusers saved in `source` as one of ours, at `target`.
 
     Raises CheckpointError, which names what cannot be run.

@@ -53,8 +53,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from model import checkpoint
-    from model.schedule import Schedule
-    from model.unet import UNet, UNetConfig
+    from model.networks.unet import UNet, UNetConfig
+    from model.sampling.schedule import Schedule
 
     torch.manual_seed(0)
     config = UNetConfig(

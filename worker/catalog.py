@@ -17,9 +17,9 @@ import torch
 from jobs.schema import ModelCard
 from model import checkpoint
 from model.checkpoint import Checkpoint, CheckpointError
-from model.samplers import SAMPLERS
-from worker.apart import run_apart
-from worker.network import Network
+from model.sampling.samplers import SAMPLERS
+from worker.background import run_in_subprocess
+from worker.sampling.network import Network
 
 log = structlog.get_logger()
 
@@ -68,9 +68,9 @@ class Catalog:
         with self._lock:
             return self._models.get(name)
 
-    def compile_apart(self, name: str) -> SpawnProcess:
+    def compile_in_subprocess(self, name: str) -> SpawnProcess:
         """Has a model compiled by a process of its own, which leaves what it makes in the cache on disk."""
-        process = run_apart(_compile, self._load, self._folder / name)
+        process = run_in_subprocess(_compile, self._load, self._folder / name)
         log.info("compiling", model=name)
         return process
 

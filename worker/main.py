@@ -13,10 +13,10 @@ from redis.retry import Retry
 from jobs import keys, models
 from jobs.records import Records
 from model.hardware import default_device
-from worker.batch_worker import HEARTBEAT_SECONDS, BatchWorker
 from worker.catalog import Catalog
 from worker.heartbeat import Heartbeat
 from worker.janitor import Janitor
+from worker.sampling.batch_worker import HEARTBEAT_SECONDS, BatchWorker
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger()

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from jobs.resolve import resolve
 from jobs.schema import CYCLE, GenerateRequest, JobSpec
-from model import samplers
 from model.data import Dataset
-from model.evaluate import Reference
+from model.evaluation.evaluate import Reference
+from model.evaluation.likelihood import bits_per_dimension
 from model.images import from_uint8, to_uint8
-from model.likelihood import bits_per_dimension
+from model.sampling import samplers
 from worker.catalog import Model, load_model
-from worker.engine import Engine, Task
+from worker.sampling.engine import Engine, Task
 
 SLOTS = 1024
 MAX_COUNT = 1_000_000
@@ -87,7 +87,7 @@ def draw(
 
     steps  of the reverse process; the card's by default
     """
-    from model import figures  # with matplotlib, which a plain worker does without
+    from model.evaluation import figures  # with matplotlib, which a plain worker does without
 
     card, network, schedule = model.card, model.network, model.checkpoint.schedule
     x0 = from_uint8(real.images[_in_turn(real, FIGURE_IMAGES)])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import Job
 
 from app.deps import RecordsDep, RedisDep, StoreDep
 from app.errors import Problem
 from app.view import Viewer
+from jobs import queue
 from jobs.records import Record
 from jobs.schema import JobPage, JobView
 
@@ -57,9 +55,5 @@ def cancel_job(record: ExistingDep, redis: RedisDep, records: RecordsDep, store:
     """Exactly this job, at its next step. One that has ended stays as it is: 409."""
     if not records.cancel(record.id):
         raise Problem(HTTPStatus.CONFLICT, f"job {record.id} has already ended ({existing(record.id, records).status})")
-    # A job that runs is ended in RQ by its worker, which sees the record change.
-    with suppress(NoSuchJobError, InvalidJobOperation):
-        job = Job.fetch(record.id, redis)
-        if job.is_queued:
-            job.cancel()
+    queue.cancel(redis, record.id)
     return Viewer(redis, records, store).view(existing(record.id, records))

@@ -14,9 +14,9 @@ from jobs.records import Record
 from jobs.schema import JobSpec
 from jobs.work import Ahead, Work
 from tests.jobs.made import spec
-from worker import network
 from worker.catalog import Model, load_model
-from worker.engine import Engine, Task
+from worker.sampling import network
+from worker.sampling.engine import Engine, Task
 
 # mnist on two cores
 PACE = Pace(rows=[2, 4, 8, 16, 32, 64], seconds=[0.006, 0.008, 0.011, 0.018, 0.032, 0.061], slots=64)

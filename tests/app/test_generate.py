@@ -18,11 +18,11 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from app.pictures import START_FORMATS
 from jobs import keys, models
 from jobs.pace import Pace
 from jobs.records import Records
 from jobs.schema import Done
+from jobs.start_image import START_FORMATS
 from tests.app.web import assert_problem, generate, serving, wait_until
 from tests.jobs.made import CARD, card
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.resolve import FieldError, choose, resolve
 from jobs.schema import MAX_INDEX, TAKES_ETA, GenerateRequest, JobSpec, ModelCard, Spacing, Thresholding
-from model import samplers
+from model.sampling import samplers
 from tests.jobs.made import CARD, card
 
 NO_CLASSES = card(classes=[], null_class=None, guidance_scale=1.0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from model import data
-from model.classifier import Classifier, train
 from model.data import Dataset
-from model.evaluate import Reference
+from model.evaluation.classifier import Classifier, train
+from model.evaluation.evaluate import Reference
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"
 QUICK = 300  # steps of a classifier: enough for digits, and a quarter of what larger pictures need
@@ -47,12 +47,12 @@ def classifier_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> Classifier:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.classifier.STEPS", QUICK)
+        patch.setattr("model.evaluation.classifier.STEPS", QUICK)
         return train(split_digits[0], classifier_cache)
 
 
 @pytest.fixture(scope="session")
 def reference(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> Reference:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.classifier.STEPS", QUICK)
+        patch.setattr("model.evaluation.classifier.STEPS", QUICK)
         return Reference(*split_digits, classifier_cache)

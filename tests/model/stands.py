@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.schedule import Schedule
-from model.unet import UNetConfig
+from model.networks.unet import UNetConfig
+from model.sampling.schedule import Schedule
 
 SIZE = 4
 

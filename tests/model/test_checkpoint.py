@@ -16,8 +16,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from model import checkpoint
 from model.checkpoint import SCHEDULER_CONFIG, UNET_CONFIG, WEIGHTS, Card, CheckpointError
-from model.schedule import Schedule
-from model.unet import UNet, UNetConfig
+from model.networks.unet import UNet, UNetConfig
+from model.sampling.schedule import Schedule
 
 CONFIG = UNetConfig(
     sample_size=8,

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import classifier, data, evaluate, images
-from model.classifier import Classifier
+from model import data, images
 from model.data import Dataset
+from model.evaluation import classifier, evaluate
+from model.evaluation.classifier import Classifier
 
 SOME = torch.arange(200)
 

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 import torch
 
-from model import samplers
-from model.schedule import PredictionType, Schedule
+from model.sampling import samplers
+from model.sampling.schedule import PredictionType, Schedule
 from tests.model.stands import GaussianOracle
 
 NOISE_ALONE = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from model.ema import EMA
+from model.training.ema import EMA
 
 
 def walk(network: nn.Linear, steps: int) -> list[Tensor]:

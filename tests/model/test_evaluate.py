@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from torch import Tensor
 
-from model import evaluate, images
+from model import images
 from model.data import Dataset
-from model.evaluate import Reference
+from model.evaluation import evaluate
+from model.evaluation.evaluate import Reference
 from tests.model.conftest import QUICK
 
 
@@ -143,7 +144,7 @@ def test_the_order_of_the_data_does_not_matter(
     by_class = [(train.labels == label).nonzero()[:100, 0] for label in range(10)]
     arranged = torch.stack(by_class, dim=int(order == "in turn")).flatten()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.classifier.STEPS", QUICK)
+        patch.setattr("model.evaluation.classifier.STEPS", QUICK)
         reference = Reference(train.select(arranged), test, tmp_path)
     assert reference.accuracy is not None
     assert reference.accuracy > 0.9

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import data, figures, images, samplers
-from model.schedule import Schedule
+from model import data, images
+from model.evaluation import figures
+from model.sampling import samplers
+from model.sampling.schedule import Schedule
 
 SCHEDULE = Schedule(num_train_timesteps=50, beta_end=0.2)
 

@@ -13,9 +13,10 @@ from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model import checkpoint, noise, samplers
+from model import checkpoint
 from model.checkpoint import CheckpointError
-from model.interchange import take_in
+from model.interchange import import_checkpoint
+from model.sampling import noise, samplers
 
 SMALL: dict[str, Any] = {
     "sample_size": 8,
@@ -71,7 +72,7 @@ def test_what_diffusers_has_saved_gives_the_same_pictures(
     else:
         pipeline.unet.save_pretrained(tmp_path / "theirs")
         scheduler.save_pretrained(tmp_path / "theirs")
-    card = take_in(tmp_path / "theirs", tmp_path / "ours")
+    card = import_checkpoint(tmp_path / "theirs", tmp_path / "ours")
     loaded = checkpoint.load(tmp_path / "ours")
     assert loaded.card == card
     table = samplers.table(card.sampler, loaded.schedule, 50, thresholding=card.thresholding)
@@ -85,7 +86,7 @@ def test_a_conditional_network_is_taken_in_with_its_numbers(tmp_path: Path) -> N
     unet = theirs(num_class_embeds=3).eval()
     unet.save_pretrained(tmp_path / "theirs")
     DDPMScheduler().save_pretrained(tmp_path / "theirs")
-    take_in(tmp_path / "theirs", tmp_path / "ours")
+    import_checkpoint(tmp_path / "theirs", tmp_path / "ours")
     loaded = checkpoint.load(tmp_path / "ours")
     assert loaded.card.classes == ("0", "1", "2")
     assert loaded.null_class is None
@@ -112,7 +113,7 @@ def test_attention_by_its_older_names_is_taken_in(saved: Path, tmp_path: Path) -
     aged_weights = dict(aged(name, tensor) for name, tensor in weights.items())
     assert aged_weights.keys() != weights.keys()
     save_file(aged_weights, saved / "unet" / WEIGHTS)
-    take_in(saved, tmp_path / "ours")
+    import_checkpoint(saved, tmp_path / "ours")
     loaded = checkpoint.load(tmp_path / "ours").unet.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
 
@@ -124,13 +125,13 @@ def test_what_a_config_leaves_out_is_diffusers_default(tmp_path: Path) -> None:
     theirs().save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(fields))
     DDPMScheduler().save_pretrained(folder)
-    take_in(folder, tmp_path / "ours")
+    import_checkpoint(folder, tmp_path / "ours")
     assert checkpoint.load(tmp_path / "ours").unet.config.layers_per_block == 2
 
 
 def test_ddim_stays_ddim(tmp_path: Path) -> None:
     DDIMPipeline(theirs(), DDIMScheduler(clip_sample=False)).save_pretrained(tmp_path / "theirs")
-    card = take_in(tmp_path / "theirs", tmp_path / "ours")
+    card = import_checkpoint(tmp_path / "theirs", tmp_path / "ours")
     assert (card.sampler, card.thresholding) == ("ddim", "none")
 
 
@@ -152,19 +153,19 @@ def test_what_cannot_be_run_is_named(
 ) -> None:
     change(saved / file, **fields)
     with pytest.raises(CheckpointError, match=named):
-        take_in(saved, tmp_path / "ours")
+        import_checkpoint(saved, tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
 
 
 def test_what_is_not_there_is_named(saved: Path, tmp_path: Path) -> None:
     (saved / "unet" / WEIGHTS).rename(saved / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(CheckpointError, match="safetensors alone"):
-        take_in(saved, tmp_path / "ours")
+        import_checkpoint(saved, tmp_path / "ours")
     (saved / "scheduler" / "scheduler_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"scheduler_config\.json"):
-        take_in(saved, tmp_path / "ours")
+        import_checkpoint(saved, tmp_path / "ours")
     (saved / "vae").mkdir()
     with pytest.raises(CheckpointError, match="vae"):
-        take_in(saved, tmp_path / "ours")
+        import_checkpoint(saved, tmp_path / "ours")
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        take_in(tmp_path / "nothing", tmp_path / "ours")
+        import_checkpoint(tmp_path / "nothing", tmp_path / "ours")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from model import images, likelihood
-from model.schedule import Schedule
+from model import images
+from model.evaluation import likelihood
+from model.sampling.schedule import Schedule
 
 SCHEDULE = Schedule(num_train_timesteps=100, beta_start=1e-3, beta_end=0.2)
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import noise
-from model.noise import MASK32, MULTIPLIERS, ROUNDS, WEYL, Tag
+from model.sampling import noise
+from model.sampling.noise import MASK32, MULTIPLIERS, ROUNDS, WEYL, Tag
 
 SHAPE = (3, 5, 7)  # 105 numbers: not a multiple of Philox's four words
 SEEDS = st.integers(0, 2**64 - 1)

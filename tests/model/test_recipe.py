@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import data
-from model.data import Dataset
-from model.recipe import Recipe, RecipeError, automatic
-from model.unet import UNet
+from model.data import Dataset, named
+from model.networks.unet import UNet
+from model.training.recipe import Recipe, RecipeError, automatic
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 MINIMAL = '[data]\nsource = "digits"\n[training]\nsteps = 10\n'
@@ -32,7 +31,7 @@ def grey(size: int, classes: int, count: int = 2) -> Dataset:
 def test_recipes_in_the_house_are_whole(path: Path) -> None:
     recipe = Recipe.read(path)
     assert recipe.name == path.stem
-    assert recipe.data.source in data.SOURCES
+    assert recipe.data.source in named.SOURCES
     sizes = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
     config = recipe.unet_config(grey(recipe.data.size or sizes[recipe.data.source], classes=10))
     with torch.device("meta"):

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import samplers
-from model.schedule import PredictionType, Schedule
+from model.sampling import samplers
+from model.sampling.schedule import PredictionType, Schedule
 from tests.model.stands import SIZE, Mixer
 
 TABLES = sorted(samplers.SAMPLERS)

@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
-from model.schedule import BETA_SCHEDULES, PredictionType, Schedule
+from model.sampling.schedule import BETA_SCHEDULES, PredictionType, Schedule
 
 SCHEDULES = [
     pytest.param({}, id="ho-2020"),

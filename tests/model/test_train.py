@@ -19,12 +19,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model import checkpoint, data, run_log
+from model import checkpoint, data
 from model.data import Dataset
-from model.recipe import Data, Recipe, Training, automatic
-from model.run_log import METRICS
-from model.schedule import Schedule
-from model.train import STATE, Trainer, TrainingError
+from model.sampling.schedule import Schedule
+from model.training import run_log
+from model.training.recipe import Data, Recipe, Training, automatic
+from model.training.run_log import METRICS
+from model.training.train import STATE, Trainer, TrainingError
 
 UNET: dict[str, Any] = {
     "block_out_channels": [8, 16],
@@ -52,7 +53,7 @@ def recipe(**training: Any) -> Recipe:
 def short_samples() -> Iterator[None]:
     """The grid of samples is part of every checkpoint and of nothing that is compared here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.train.SAMPLE_STEPS", 2)
+        patch.setattr("model.training.train.SAMPLE_STEPS", 2)
         yield
 
 
@@ -319,7 +320,7 @@ def test_killed_while_it_saves_a_run_ends_the_same(
         if report.step == 13:
             break
     with monkeypatch.context() as patch, pytest.raises(Killed):  # noqa: PT012
-        patch.setattr(f"model.train.{moment}", killed)
+        patch.setattr(f"model.training.train.{moment}", killed)
         next(trainer)
     resumed = Trainer(RECIPE, digits, run, device="cpu")
     resumed.resume()

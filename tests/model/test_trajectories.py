@@ -12,8 +12,8 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
 from diffusers.schedulers import scheduling_ddim, scheduling_ddpm
 from torch import Tensor
 
-from model import noise, samplers
-from model.schedule import PredictionType, Schedule
+from model.sampling import noise, samplers
+from model.sampling.schedule import PredictionType, Schedule
 from tests.model.stands import SIZE, Mixer, Stand
 
 SEED, COUNT = 2**64 - 3, 4

@@ -12,13 +12,13 @@ import structlog
 import torch
 from redis import Redis
 
-import worker.network
+import worker.sampling.network
 from jobs.pace import Pace
 from model import checkpoint
 from tests.worker.floor import Floor
-from worker import pacing
 from worker.catalog import Model, load_model
-from worker.engine import Engine, Step
+from worker.sampling import pacing
+from worker.sampling.engine import Engine, Step
 
 FOREVER = 10_000  # steps of the engine in which a test would long have ended
 
@@ -32,7 +32,7 @@ def plain_log() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def eager() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.network, "can_compile", lambda: False)
+        patch.setattr(worker.sampling.network, "can_compile", lambda: False)
         yield
 
 
@@ -60,7 +60,7 @@ def one_thread() -> Iterator[None]:
 
 def load(path: Path, *, bf16: bool, slots: int = 80) -> Model:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.network, "has_bf16", lambda device: bf16)
+        patch.setattr(worker.sampling.network, "has_bf16", lambda device: bf16)
         return load_model(path, torch.device("cpu"), slots=slots, max_count=1000)
 
 

@@ -20,8 +20,8 @@ from jobs.schema import GenerateRequest, Status
 from jobs.store import RedisStore
 from model.images import png
 from worker import offline
-from worker.batch_worker import BatchWorker
 from worker.catalog import Catalog, Model
+from worker.sampling.batch_worker import BatchWorker
 
 
 class Floor:

@@ -21,8 +21,8 @@ from jobs.records import Attempt, Records
 from jobs.schema import Done, Status
 from tests.worker.conftest import change_weights
 from tests.worker.floor import Floor, drawn
-from worker.engine import Engine, Step
 from worker.janitor import Janitor
+from worker.sampling.engine import Engine, Step
 
 POISON = 666  # a seed that breaks a step
 

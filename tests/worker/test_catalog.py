@@ -14,7 +14,7 @@ import torch
 from structlog.typing import EventDict
 
 from model import checkpoint
-from model.samplers import SAMPLERS
+from model.sampling.samplers import SAMPLERS
 from tests.worker.conftest import change_weights
 from worker.catalog import Catalog, load_model
 

@@ -17,7 +17,7 @@ import torch
 from jobs.schema import Status
 from tests.worker.floor import Floor
 from worker.catalog import Catalog
-from worker.network import Network
+from worker.sampling.network import Network
 
 CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
 
@@ -44,7 +44,7 @@ class Compiler:
 def compiler(two_models: Floor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
     compiler = Compiler()
     monkeypatch.setattr(Network, "is_new", True)
-    monkeypatch.setattr(two_models.catalog, "compile_apart", compiler)
+    monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", compiler)
     yield compiler
     compiler.finish()
 
@@ -79,7 +79,7 @@ def test_a_job_does_not_wait_for_other_models_to_be_made_ready(
         jobs.append(two_models.ask(model="b"))
         return compiler(name)
 
-    monkeypatch.setattr(two_models.catalog, "compile_apart", asked_meanwhile)
+    monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", asked_meanwhile)
     worker = two_models.worker()
     worker.make_ready()
     two_models.work(worker)
@@ -92,7 +92,7 @@ def test_a_model_alone_is_made_ready_without_a_process_of_its_own(
     floor: Floor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Network, "is_new", True)
-    monkeypatch.setattr(floor.catalog, "compile_apart", pytest.fail)
+    monkeypatch.setattr(floor.catalog, "compile_in_subprocess", pytest.fail)
     worker = floor.worker()
     worker.make_ready()
     worker.connection.close()
@@ -117,7 +117,7 @@ def test_what_a_process_of_its_own_compiles_is_found_in_the_cache() -> None:
     catalog = Catalog(CHECKPOINTS, device=torch.device("cpu"), slots=8, max_count=50)
 
     def compiled() -> set[Path]:
-        process = catalog.compile_apart("digits")
+        process = catalog.compile_in_subprocess("digits")
         process.join()
         assert process.exitcode == 0
         return set(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so"))
@@ -133,7 +133,7 @@ from pathlib import Path
 from worker.catalog import Catalog
 if __name__ == "__main__":
     catalog = Catalog(Path({str(CHECKPOINTS)!r}), device=torch.device("cpu"), slots=8, max_count=50)
-    catalog.compile_apart("digits").join()
+    catalog.compile_in_subprocess("digits").join()
 """
 
 

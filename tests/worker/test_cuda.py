@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobs.schema import JobSpec
-from model import noise
+from model.sampling import noise
 from tests.jobs.made import spec
 from worker.catalog import Model, load_model
 from worker.offline import sample

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from jobs.pace import Pace
 from jobs.schema import TAKES_ETA, JobSpec, Thresholding
-from model import images, samplers
-from model.samplers import SAMPLERS, SPACINGS
+from model import images
+from model.sampling import samplers
+from model.sampling.samplers import SAMPLERS, SPACINGS
 from tests.jobs.made import spec
 from worker.catalog import Model
-from worker.engine import Engine, Step, Task
-from worker.parts import Part, left
+from worker.sampling.chunks import Chunk, remaining
+from worker.sampling.engine import Engine, Step, Task
 
 NULL = 10  # the tiny network's null class
 START_IMAGE = base64.b64encode(images.png(torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4)).decode()
@@ -115,7 +116,7 @@ def test_an_image_asked_for_alone_is_that_image(model: Model, mine: JobSpec, dat
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_the_engine_is_the_plain_loop(model: Model, sampler: str) -> None:
-    """Algorithm 2 as model.samplers has it, at the same precision, step by step."""
+    """Algorithm 2 as model.sampling.samplers has it, at the same precision, step by step."""
     mine = asked(count=6, labels=[0, 9, NULL, 5, 5, 1], steps=6, seed=2**64 - 1, guidance_scale=1.0, sampler=sampler)
     unet, table = model.checkpoint.unet, samplers.table(sampler, model.checkpoint.schedule, mine.steps)
     expected = list(samplers.sample(unet, table, seed=mine.seed, count=6, labels=torch.tensor(mine.labels)))
@@ -174,19 +175,19 @@ def test_count_and_frames_change_nothing(model: Model) -> None:
 @given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
 def test_an_interruption_changes_no_bit(model: Model, data: st.DataObject, mine: JobSpec, slots: int) -> None:
     """Whenever it comes, and however often: the next engine, of another size, goes on with what was kept."""
-    done, kept = dict[int, Tensor](), list[Part]()
+    done, kept = dict[int, Tensor](), list[Chunk]()
     stops = data.draw(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=3))
     for steps, size in [*stops, (10_000, slots)]:
         running = engine(model, size)
-        parts = left(mine.count, done, [Part.decode(part.encode()) for part in kept])
-        running.add(Task.of("mine", mine, model.checkpoint.schedule, model.card.channels, parts))
+        chunks = remaining(mine.count, done, [Chunk.decode(chunk.encode()) for chunk in kept])
+        running.add(Task.of("mine", mine, model.checkpoint.schedule, model.card.channels, chunks))
         for _ in range(steps):
             for step in running.step():
                 if step.last:
                     done |= {step.first + i: x0 for i, x0 in enumerate(step.x0)}
             if running.idle:
                 break
-        kept = running.parts("mine")
+        kept = running.chunks("mine")
     assert torch.equal(torch.stack([image for _, image in sorted(done.items())]), alone(model, mine))
 
 

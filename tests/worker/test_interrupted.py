@@ -15,9 +15,9 @@ from jobs import events
 from jobs.records import Attempt, Records
 from jobs.schema import Done, Status
 from tests.worker.floor import Floor
-from worker import batch_worker
-from worker.batch_worker import EXECUTION_TTL_SECONDS
 from worker.janitor import Janitor
+from worker.sampling import batch_worker
+from worker.sampling.batch_worker import EXECUTION_TTL_SECONDS
 
 
 def test_a_job_whose_worker_died_is_run_again_to_the_same_pictures(floor: Floor) -> None:
@@ -173,7 +173,7 @@ def test_a_job_goes_on_where_its_dead_worker_last_kept_it(
     floor: Floor, at_step: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two waves of it are done and one is under way; none of that is done again."""
-    monkeypatch.setattr("worker.batch_worker.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.sampling.batch_worker.SAVE_SECONDS", 0.0)
     job = floor.ask(count=50, steps=4, seed=3)
 
     def die(number: int) -> None:

@@ -15,7 +15,7 @@ from jobs.resolve import FieldError
 from jobs.schema import GenerateRequest
 from model import data
 from model.data import Dataset
-from model.evaluate import Reference
+from model.evaluation.evaluate import Reference
 from worker import offline
 from worker.catalog import Model
 
@@ -33,7 +33,7 @@ def digits() -> Dataset:
 def test_an_evaluation_is_of_both_kinds(
     model: Model, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.classifier.STEPS", 5)
+    monkeypatch.setattr("model.evaluation.classifier.STEPS", 5)
     test = data.load("digits", split="test")
     specs = offline.evaluation_specs(model, GenerateRequest(count=12, seed=3, steps=4, guidance_scale=2.0))
     assert specs["unconditional"].labels == [10] * 12

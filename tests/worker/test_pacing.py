@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jobs.pace import Pace
-from worker import pacing
+from worker.sampling import pacing
 
 MEASURED = pacing.measured  # before the fixture of this folder pins it
 

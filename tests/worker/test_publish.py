@@ -20,10 +20,10 @@ from jobs.records import Attempt, Records
 from jobs.schema import FRAME_BYTES, SHOWN_IMAGES, Done, Frame
 from jobs.store import RedisStore
 from model.images import from_uint8
-from model.schedule import Schedule
+from model.sampling.schedule import Schedule
 from tests.jobs.made import running, spec
-from worker.engine import Step, Task
-from worker.publish import Publisher, shown_rows
+from worker.sampling.engine import Step, Task
+from worker.sampling.publish import Publisher, shown_rows
 
 
 @given(st.integers(1, 1000).flatmap(lambda steps: st.tuples(st.just(steps), st.integers(1, min(steps, 100)))))

@@ -12,7 +12,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.worker import WorkerStatus
 
-from worker.batch_worker import BatchWorker
+from worker.sampling.batch_worker import BatchWorker
 
 CALLED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
     (SimpleWorker.execute_job, ("self", "job", "queue"), {}),

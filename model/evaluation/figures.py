@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from model import images, samplers
-from model.schedule import Schedule
+from model import images
+from model.sampling import samplers
+from model.sampling.schedule import Schedule
 
 Predictor = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x_t, t, labels) -> the network's output
 

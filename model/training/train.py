@@ -26,13 +26,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model import checkpoint, figures, images, run_log, samplers
+from model import checkpoint, images
 from model.data import Dataset
-from model.ema import EMA
+from model.evaluation import figures
 from model.hardware import can_compile, compile_options, compiling, default_device, has_bf16, keep_freed_memory
-from model.recipe import Precision, Recipe
-from model.run_log import Report, RunLog
-from model.unet import UNet
+from model.networks.unet import UNet
+from model.sampling import samplers
+from model.training import run_log
+from model.training.ema import EMA
+from model.training.recipe import Precision, Recipe
+from model.training.run_log import Report, RunLog
 
 STATE = "state.safetensors"
 SAMPLE_STEPS = 50  # of the grid that is drawn at every checkpoint

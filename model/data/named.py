@@ -1,64 +1,17 @@
-"""The data sets that models are trained on: named ones, and your own images (`model.own_images`).
-
-A small data set fits in memory, so it is one uint8 tensor: no workers, no queue, exact order.
-"""
+"""Named data sets: scikit-learn's digits, and those that torchvision reads."""
 
 from __future__ import annotations
 
 import gzip
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, Split] = "train", "test"
+from model.data.dataset import DataError, Dataset, Split
+
 DIGITS_HELD_OUT = 360  # of scikit-learn's digits, drawn at random, are the test split, which it does not come with
-
-
-class DataError(Exception):
-    """The data cannot be read; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes.
-
-    skipped  files that could not be read, of both splits
-    """
-
-    source: str
-    images: Tensor
-    labels: Tensor | None
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def select(self, chosen: Tensor) -> Dataset:
-        """The images that `chosen` names, by their numbers or by a bool for each."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, images=self.images[chosen], labels=labels)
-
-
-def load(source: str, *, root: Path | None = None, split: Split = "train", size: int | None = None) -> Dataset:
-    """The data set named `source` (one of SOURCES, or a folder or ZIP), at `size` × `size` pixels where given.
-
-    Without `root`, torchvision downloads into data/. Raises DataError where there is nothing to read.
-    """
-    if source in SOURCES:
-        dataset = SOURCES[source](root, split)
-        return dataset if size is None or size == dataset.images.shape[-1] else _resized(dataset, size)
-    if Path(source).exists():
-        from model import own_images
-
-        return own_images.load(Path(source), split, size)
-    raise DataError(f"no data set {source!r}: it is neither one of {sorted(SOURCES)} nor a folder or ZIP that exists")
 
 
 def digits(root: Path | None, split: Split) -> Dataset:
@@ -141,10 +94,3 @@ def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
 def _from_torchvision(source: str, data: object) -> Dataset:
     classes = tuple(name.split(" - ")[0] for name in data.classes)  # type: ignore[attr-defined]  # "0 - zero" -> "0"
     return Dataset(source, data.data[:, None], data.targets.long(), classes)  # type: ignore[attr-defined]
-
-
-def _resized(dataset: Dataset, size: int) -> Dataset:
-    from torchvision.transforms.v2 import functional
-
-    resized = functional.resize(dataset.images, [size, size], antialias=True)
-    return replace(dataset, images=resized)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Chunk:
     """Images `first` … of a job, `row` rows of the table done.
 
     x, x0  (count, C, H, W) float32: where they stand, and x̂0 of the row before; None where nothing is done
@@ -29,13 +29,13 @@ class Part:
         """Of what is to be kept of it."""
         return sum(tensor.nbytes for tensor in (self.x, self.x0) if tensor is not None)
 
-    def cut(self, start: int, stop: int) -> Part:
+    def cut(self, start: int, stop: int) -> Chunk:
         """Those of its images that are the job's `start` … `stop` - 1."""
-        part = replace(self, first=start, count=stop - start)
+        chunk = replace(self, first=start, count=stop - start)
         if self.x is None or self.x0 is None:
-            return part
+            return chunk
         inside = slice(start - self.first, stop - self.first)
-        return replace(part, x=self.x[inside], x0=self.x0[inside])
+        return replace(chunk, x=self.x[inside], x0=self.x0[inside])
 
     def encode(self) -> bytes:
         """As bytes, of what has been begun."""
@@ -45,20 +45,20 @@ class Part:
         return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
     @classmethod
-    def decode(cls, data: bytes) -> Part:
+    def decode(cls, data: bytes) -> Chunk:
         tensors = safetensors.torch.load(data)
         first, row = tensors["place"].tolist()
         return cls(first, len(tensors["x"]), row, tensors["x"], tensors["x0"])
 
 
-def left(count: int, done: Iterable[int], kept: Iterable[Part]) -> list[Part]:
-    """What is to be done of a job of `count` images: the kept parts, and the others from the beginning."""
-    missing, parts = set(range(count)) - set(done), []
-    for part in kept:
-        parts += [part.cut(*run) for run in _runs(missing & set(range(part.first, part.first + part.count)))]
-    for part in parts:
-        missing -= set(range(part.first, part.first + part.count))
-    return parts + [Part(start, stop - start) for start, stop in _runs(missing)]
+def remaining(count: int, done: Iterable[int], kept: Iterable[Chunk]) -> list[Chunk]:
+    """What is to be done of a job of `count` images: the kept chunks, and the others from the beginning."""
+    missing, chunks = set(range(count)) - set(done), []
+    for chunk in kept:
+        chunks += [chunk.cut(*run) for run in _runs(missing & set(range(chunk.first, chunk.first + chunk.count)))]
+    for chunk in chunks:
+        missing -= set(range(chunk.first, chunk.first + chunk.count))
+    return chunks + [Chunk(start, stop - start) for start, stop in _runs(missing)]
 
 
 def _runs(positions: set[int]) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model import classifier, images
+from model import images
 from model.data import Dataset
+from model.evaluation import classifier
 
 CONFIDENCE = 0.9  # that the classifier must have in a class to recognise it
 INTERVAL = 0.95  # what every interval means to hold

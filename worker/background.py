@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 NICE = 7
 
 
-def run_apart(work: Callable[..., object], *arguments: object) -> SpawnProcess:
+def run_in_subprocess(work: Callable[..., object], *arguments: object) -> SpawnProcess:
     """Begins it. It ends with this process, however that ends; Ctrl-C, which reaches both, is this one's to answer."""
     process = get_context("spawn").Process(target=_run, args=(work, *arguments), daemon=True)
     process.start()

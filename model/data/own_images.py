@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from model import images
-from model.data import DataError, Dataset, Split
+from model.data.dataset import DataError, Dataset, Split
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 GREY = ("1", "L", "LA")  # Pillow's modes

@@ -15,8 +15,8 @@ from torch import Tensor
 from jobs.records import Attempt, Records
 from jobs.schema import FRAME_BYTES, SHOWN_IMAGES, Done, Frame, JobSpec
 from model import images
-from worker.engine import Step
-from worker.parts import Part
+from worker.sampling.chunks import Chunk
+from worker.sampling.engine import Step
 
 log = structlog.get_logger()
 
@@ -66,9 +66,9 @@ class Publisher:
 
         self._put(attempt, store)
 
-    def state(self, attempt: Attempt, build: str, parts: list[Part]) -> None:
+    def state(self, attempt: Attempt, build: str, chunks: list[Chunk]) -> None:
         """Keeps what has been begun, for whoever goes on with it."""
-        self._put(attempt, lambda: self._records.save(attempt, build, [part.encode() for part in parts]))
+        self._put(attempt, lambda: self._records.save(attempt, build, [chunk.encode() for chunk in chunks]))
 
     def progress(self, attempt: Attempt, steps_done: int) -> None:
         self._put(attempt, lambda: self._records.progress(attempt, steps_done))

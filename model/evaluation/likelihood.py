@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model import images, samplers
-from model.schedule import Schedule
+from model import images
+from model.sampling import samplers
+from model.sampling.schedule import Schedule
 
 BIN = 1 / 255  # half of a grey level's width in [-1, 1]
 NEVER = 1e-12  # the least probability of a bin, so that one bad pixel does not make the bound infinite

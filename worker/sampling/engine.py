@@ -20,13 +20,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from jobs.pace import FOR_NOTHING, Pace, weight
+from jobs.pace import MAX_RIDER_SLOWDOWN, Pace, weight
 from jobs.schema import JobSpec, Priority
-from model import images, noise, samplers
-from model.samplers import Table
-from model.schedule import Schedule
-from worker.network import Network
-from worker.parts import Part
+from model import images
+from model.sampling import noise, samplers
+from model.sampling.samplers import Table
+from model.sampling.schedule import Schedule
+from worker.sampling.chunks import Chunk
+from worker.sampling.network import Network
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +41,7 @@ class Task:
     labels: list[int] | None
     guidance: list[float]  # one an image
     schedule: Schedule
-    waiting: deque[Part]  # what has not entered the batch
+    waiting: deque[Chunk]  # what has not entered the batch
     priority: Priority
     start_image: Tensor | None = None  # (C, H, W), which noise is added to
     number: int = 0  # in the order in which they came
@@ -49,13 +50,13 @@ class Task:
 
     @property
     def images_left(self) -> int:
-        return self.rows + sum(part.count for part in self.waiting)
+        return self.rows + sum(chunk.count for chunk in self.waiting)
 
     @classmethod
-    def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int, parts: list[Part] | None = None) -> Task:
+    def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int, chunks: list[Chunk] | None = None) -> Task:
         """The task that makes a spec's images, of so many channels. Raises ValueError for a table that cannot be.
 
-        parts  what is left of it, where some has been done
+        chunks  what is left of it, where some has been done
         """
         options = {} if spec.eta is None else {"eta": spec.eta}
         return cls(
@@ -74,7 +75,7 @@ class Task:
             labels=spec.labels,
             guidance=[spec.guidance(position) for position in range(spec.count)],
             schedule=schedule,
-            waiting=deque([Part(0, spec.count)] if parts is None else parts),
+            waiting=deque([Chunk(0, spec.count)] if chunks is None else chunks),
             priority=spec.priority,
             start_image=None if spec.image is None else images.read(base64.b64decode(spec.image), channels),
         )
@@ -143,19 +144,19 @@ class Engine:
         if priority == "batch" and (newcomers or (self._batch_tasks() and self.rows >= self._pace.slots)):
             return False
         interactive = sum(task.priority == "interactive" for task in newcomers)
-        return self.rows + interactive * self._pace.entry < self._pace.slots + self._pace.reserve
+        return self.rows + interactive * self._pace.admission_limit < self._pace.slots + self._pace.reserve
 
     def add(self, task: Task) -> None:
         self._added += 1
         task.number = self._added
         self._tasks.append(task)
 
-    def parts(self, key: str) -> list[Part]:
+    def chunks(self, key: str) -> list[Chunk]:
         """What a task has begun, as it can be kept and gone on with."""
         waves = [wave for wave in self._waves if wave.task.key == key]
-        inside = [Part(wave.first, len(wave), wave.row, wave.x, wave.x0) for wave in waves]
-        waiting = [part for task in self._tasks if task.key == key for part in task.waiting]
-        return [part for part in inside + waiting if part.row > 0]
+        inside = [Chunk(wave.first, len(wave), wave.row, wave.x, wave.x0) for wave in waves]
+        waiting = [chunk for task in self._tasks if task.key == key for chunk in task.waiting]
+        return [chunk for chunk in inside + waiting if chunk.row > 0]
 
     def remove(self, key: str) -> None:
         """Drops a task, whatever of it is waiting or in the batch."""
@@ -204,7 +205,7 @@ class Engine:
         rows = sum(wave.evaluations for wave in self._moved)
         seconds, riders = pace.of(rows), list[Wave]()
         for wave in waiting[len(self._moved) :]:
-            if pace.of(rows + wave.evaluations) <= (1 + FOR_NOTHING) * seconds:
+            if pace.of(rows + wave.evaluations) <= (1 + MAX_RIDER_SLOWDOWN) * seconds:
                 riders.append(wave)
                 rows += wave.evaluations
         return self._moved + riders
@@ -217,15 +218,17 @@ class Engine:
             room = self._pace.slots - self.rows
             if i < newcomers:
                 left = room + self._pace.reserve
-                entry = min(self._pace.entry, -(-left // 2))  # half of what is left, so that others find some too
+                entry = min(
+                    self._pace.admission_limit, -(-left // 2)
+                )  # half of what is left, so that others find some too
                 room = max(-(-room // (newcomers - i)), entry)
             while task.waiting and room > 0:
-                part = task.waiting.popleft()
-                stop = part.first + min(part.count, room)
-                if stop < part.first + part.count:
-                    task.waiting.appendleft(part.cut(stop, part.first + part.count))
-                room -= stop - part.first
-                self._enter(task, part.cut(part.first, stop))
+                chunk = task.waiting.popleft()
+                stop = chunk.first + min(chunk.count, room)
+                if stop < chunk.first + chunk.count:
+                    task.waiting.appendleft(chunk.cut(stop, chunk.first + chunk.count))
+                room -= stop - chunk.first
+                self._enter(task, chunk.cut(chunk.first, stop))
         self._tasks = [task for task in self._tasks if task.waiting]
 
     def _lines_up(self, task: Task) -> bool:
@@ -236,11 +239,11 @@ class Engine:
         tasks = [*self._tasks, *(wave.task for wave in self._waves)]
         return [task for task in tasks if task.priority == "batch"]
 
-    def _enter(self, task: Task, part: Part) -> None:
-        device, first, stop = self.network.device, part.first, part.first + part.count
+    def _enter(self, task: Task, chunk: Chunk) -> None:
+        device, first, stop = self.network.device, chunk.first, chunk.first + chunk.count
         indices = torch.arange(first, stop, device=device) + task.first_index
-        if part.x is not None and part.x0 is not None:
-            x, x0 = part.x.to(device), part.x0.to(device)
+        if chunk.x is not None and chunk.x0 is not None:
+            x, x0 = chunk.x.to(device), chunk.x0.to(device)
         else:
             x = self._begin(task, indices)
             x0 = torch.zeros_like(x)
@@ -248,10 +251,10 @@ class Engine:
         scales = task.guidance[first:stop]
         evaluations = sum(1 if scale == 1 else 2 for scale in scales)
         guidance = torch.tensor(scales)
-        self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, evaluations, part.row))
+        self._waves.append(Wave(task, first, x, x0, indices, labels, guidance, evaluations, chunk.row))
         if task.rows == 0:  # no credit for the time in which it was not here, nor for that before
             task.time = max(task.time, min((wave.task.time for wave in self._waves[:-1]), default=0.0))
-        task.rows += part.count
+        task.rows += chunk.count
 
     def _begin(self, task: Task, indices: Tensor) -> Tensor:
         """Where images begin: in noise, or in as much of it as their start image is given."""

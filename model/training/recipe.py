@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from model.data import Dataset
-from model.samplers import SAMPLERS
-from model.schedule import Schedule
-from model.unet import UNetConfig
+from model.networks.unet import UNetConfig
+from model.sampling.samplers import SAMPLERS
+from model.sampling.schedule import Schedule
 
 LearningRateSchedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]

@@ -19,8 +19,8 @@ from torch import Tensor
 from jobs.pace import Pace
 from model.checkpoint import Checkpoint
 from model.hardware import can_compile, compiled, compiling, has_bf16, keep_freed_memory
-from model.samplers import guide
-from worker import pacing
+from model.sampling.samplers import guide
+from worker.sampling import pacing
 
 log = structlog.get_logger()
 

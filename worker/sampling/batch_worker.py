@@ -29,10 +29,10 @@ from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Status
 from jobs.store import RedisStore
 from worker.catalog import Catalog, Model
-from worker.engine import Engine, Step, Task
-from worker.pacing import Drift
-from worker.parts import Part, left
-from worker.publish import Publisher, shown_rows
+from worker.sampling.chunks import Chunk, remaining
+from worker.sampling.engine import Engine, Step, Task
+from worker.sampling.pacing import Drift
+from worker.sampling.publish import Publisher, shown_rows
 
 log = structlog.get_logger()
 
@@ -47,8 +47,8 @@ IDLE_SECONDS = 0.001
 ALONE_SECONDS = 60.0  # without a crash, after which a job that may have caused some has neighbours again
 SAVE_SECONDS = 5.0  # how much work a killed worker may lose
 MAX_STATE_BYTES = 32 * 2**20  # of a job; more would drive finished results out of Redis, so that is begun again
-MOST_HELD = 256  # jobs: each is looked at for a cancellation
-WATCH_SECONDS = 0.1  # how often is looked at what others change: jobs that are canceled, networks that are compiled
+MAX_ACTIVE_JOBS = 256  # jobs: each is looked at for a cancellation
+POLL_SECONDS = 0.1  # how often is looked at what others change: jobs that are canceled, networks that are compiled
 
 
 def generate(spec: str) -> None:
@@ -57,7 +57,7 @@ def generate(spec: str) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class ActiveJob:
     """A job that this worker holds."""
 
     job: Job
@@ -103,9 +103,9 @@ class BatchWorker(SimpleWorker):
         self._engines: dict[str, Engine] = {}  # by digest: a model replaced on disk finishes what it has begun
         self._spent: dict[str, float] = {}  # seconds that each engine has been given
         self._took: dict[str, float] = {}  # seconds of each engine's last step
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, ActiveJob] = {}
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
-        self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
+        self._alone: deque[ActiveJob] = deque()  # jobs that wait to run with no neighbour
         self._compiling: dict[str, SpawnProcess] = {}  # what compiles a network, by digest
         self._looked = 0.0
         self._saved = 0.0
@@ -119,15 +119,15 @@ class BatchWorker(SimpleWorker):
             model = self._catalog.get(card.name)
             if model is None:
                 continue
-            if len(cards) > 1 and model.network.is_new and not self._awaited():
-                self._compiling[card.digest] = compiler = self._catalog.compile_apart(card.name)
-                while compiler.is_alive() and not self._awaited():
-                    compiler.join(WATCH_SECONDS)
-            if self._awaited():
+            if len(cards) > 1 and model.network.is_new and not self._has_waiting_jobs():
+                self._compiling[card.digest] = compiler = self._catalog.compile_in_subprocess(card.name)
+                while compiler.is_alive() and not self._has_waiting_jobs():
+                    compiler.join(POLL_SECONDS)
+            if self._has_waiting_jobs():
                 return
             model.network.warm()
 
-    def _awaited(self) -> bool:
+    def _has_waiting_jobs(self) -> bool:
         return bool(self.connection.zcard(keys.ACTIVE))
 
     # RQ calls these
@@ -190,7 +190,7 @@ class BatchWorker(SimpleWorker):
 
     def _has_room(self) -> bool:
         """For the job that waits first, of whatever model."""
-        if len(self._held) >= MOST_HELD or any(held.wants_no_neighbour for held in self._held.values()):
+        if len(self._held) >= MAX_ACTIVE_JOBS or any(held.wants_no_neighbour for held in self._held.values()):
             return False
         engines = self._engines.values()
         if all(engine.has_room("batch") for engine in engines):
@@ -199,7 +199,7 @@ class BatchWorker(SimpleWorker):
         return all(engine.has_room("interactive") for engine in engines) and self._records.interactive_waits()
 
     def _take(self, job: Job) -> None:
-        self._stepped = None  # taking a job is no part of a step
+        self._stepped = None  # taking a job is no chunk of a step
         self.prepare_execution(job)
         self.prepare_job_execution(job, remove_from_intermediate_queue=True)
         job.started_at = now()
@@ -211,7 +211,7 @@ class BatchWorker(SimpleWorker):
             self._leave(job, execution)
             return
         crashes = record.crashes + (record.status is Status.RUNNING)
-        held = Held(job, execution, record, alone=crashes >= CRASHES_BEFORE_ALONE)
+        held = ActiveJob(job, execution, record, alone=crashes >= CRASHES_BEFORE_ALONE)
         with self._held_lock:
             self._held[job.id] = held
         if held.alone:
@@ -229,7 +229,7 @@ class BatchWorker(SimpleWorker):
         for held in [held for held in self._held.values() if held.waits_for_network]:
             self._begin(held)
 
-    def _is_compiled_apart(self, held: Held) -> bool:
+    def _is_compiled_apart(self, held: ActiveJob) -> bool:
         """Whether a job's network is being compiled: apart, where jobs of other models would wait for it."""
         model = self._catalog.get(held.record.spec.model)
         if model is None or held.alone:
@@ -238,10 +238,10 @@ class BatchWorker(SimpleWorker):
         if digest not in self._compiling:
             if all(engine.idle for engine in self._engines.values()) or not model.network.is_new:
                 return False
-            self._compiling[digest] = self._catalog.compile_apart(model.card.name)
+            self._compiling[digest] = self._catalog.compile_in_subprocess(model.card.name)
         return self._compiling[digest].is_alive()
 
-    def _begin(self, held: Held) -> None:
+    def _begin(self, held: ActiveJob) -> None:
         """Puts a job's images before the engine of its model, or waits for that model's network."""
         if self._is_compiled_apart(held):
             return
@@ -259,10 +259,10 @@ class BatchWorker(SimpleWorker):
             return
         log.info("job begins", job=held.job.id, attempt=held.attempt.number, count=spec.count, steps=spec.steps)
         done, kept = self._store.positions(held.job.id), self._kept(held, model)
-        parts = left(spec.count, done, kept)
+        chunks = remaining(spec.count, done, kept)
         try:
             model.network.warm()
-            task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, parts)
+            task = Task.of(held.job.id, spec, model.checkpoint.schedule, model.card.channels, chunks)
         except Exception as error:
             self._fail(held, traceback.format_exception_only(error)[0].splitlines()[0])
             return
@@ -272,16 +272,16 @@ class BatchWorker(SimpleWorker):
         held.engine = self._engines[spec.digest]
         held.shown = shown_rows(spec.steps, spec.frames)
         held.images_done = len(done)
-        held.steps_done = spec.count * spec.steps - sum(part.count * (spec.steps - part.row) for part in parts)
-        if parts:
+        held.steps_done = spec.count * spec.steps - sum(chunk.count * (spec.steps - chunk.row) for chunk in chunks)
+        if chunks:
             held.engine.add(task)
         else:  # all was done, but for saying so
             self._finish(held)
 
-    def _kept(self, held: Held, model: Model) -> list[Part]:
+    def _kept(self, held: ActiveJob, model: Model) -> list[Chunk]:
         """What an earlier attempt has begun; nothing where another version has kept it otherwise."""
         try:
-            return [Part.decode(part) for part in self._records.saved(held.job.id, model.network.build)]
+            return [Chunk.decode(chunk) for chunk in self._records.saved(held.job.id, model.network.build)]
         except (SafetensorError, KeyError, ValueError):
             return []
 
@@ -292,7 +292,7 @@ class BatchWorker(SimpleWorker):
         busy = {digest: engine for digest, engine in self._engines.items() if not engine.idle}
         if not busy:
             compiling = all(held.waits_for_network for held in self._held.values())
-            time.sleep(WATCH_SECONDS if compiling else IDLE_SECONDS)  # else all that is left is being written
+            time.sleep(POLL_SECONDS if compiling else IDLE_SECONDS)  # else all that is left is being written
             self._stepped = None
             return
         self._engines = busy
@@ -329,7 +329,7 @@ class BatchWorker(SimpleWorker):
         if held.complete:
             self._finish(held)
 
-    def _finish(self, held: Held) -> None:
+    def _finish(self, held: ActiveJob) -> None:
         assert held.attempt is not None
         self._publisher.progress(held.attempt, held.steps_done)
         done = Done(images=held.record.spec.count, seconds=time.monotonic() - held.began)
@@ -340,9 +340,9 @@ class BatchWorker(SimpleWorker):
         self._saved = time.monotonic()
         for held in self._held.values():
             if held.engine is not None and held.attempt is not None and not held.complete:
-                parts = held.engine.parts(held.job.id)
-                if sum(part.nbytes for part in parts) <= MAX_STATE_BYTES:
-                    self._publisher.state(held.attempt, held.engine.network.build, parts)
+                chunks = held.engine.chunks(held.job.id)
+                if sum(chunk.nbytes for chunk in chunks) <= MAX_STATE_BYTES:
+                    self._publisher.state(held.attempt, held.engine.network.build, chunks)
 
     def _compare(self, engine: Engine, steps: list[Step], seconds: float) -> None:
         """Keeps how long steps take, and should; what they contradict is measured again."""
@@ -397,7 +397,7 @@ class BatchWorker(SimpleWorker):
         lost = set()
         while not self._publisher.lost.empty():
             lost.add(self._publisher.lost.get())
-        if time.monotonic() - self._looked > WATCH_SECONDS:
+        if time.monotonic() - self._looked > POLL_SECONDS:
             self._looked = time.monotonic()
             attempts = [held.attempt for held in self._held.values() if held.attempt is not None]
             lost.update(self._records.lost(attempts))
@@ -407,7 +407,7 @@ class BatchWorker(SimpleWorker):
                 self._forget(held)
                 self._leave(held.job, held.execution)
 
-    def _fail(self, held: Held, reason: str) -> None:
+    def _fail(self, held: ActiveJob, reason: str) -> None:
         self._records.fail(held.job.id, reason, held.attempt)
         self._forget(held)
         self._leave(held.job, held.execution)
@@ -454,11 +454,11 @@ class BatchWorker(SimpleWorker):
             else:
                 self._leave(held.job, held.execution)
 
-    def _current(self, attempt: Attempt) -> Held | None:
+    def _current(self, attempt: Attempt) -> ActiveJob | None:
         held = self._held.get(attempt.job_id)
         return held if held is not None and held.attempt == attempt else None
 
-    def _forget(self, held: Held) -> None:
+    def _forget(self, held: ActiveJob) -> None:
         if held.engine is not None:
             held.engine.remove(held.job.id)
         if held in self._alone:

@@ -19,9 +19,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model import noise
-from model.schedule import Schedule
-from model.unet import UNet
+from model.networks.unet import UNet
+from model.sampling import noise
+from model.sampling.schedule import Schedule
 
 Thresholding = Literal["static", "dynamic", "none"]
 DYNAMIC_QUANTILE = 0.995  # of an image's |x̂0|: what dynamic thresholding brings to 1 where it is above

@@ -1,0 +1,37 @@
+"""A data set in memory: one uint8 tensor, which small images fit into. No workers, no queue, exact order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = "train", "test"
+
+
+class DataError(Exception):
+    """The data cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes.
+
+    skipped  files that could not be read, of both splits
+    """
+
+    source: str
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, chosen: Tensor) -> Dataset:
+        """The images that `chosen` names, by their numbers or by a bool for each."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, images=self.images[chosen], labels=labels)

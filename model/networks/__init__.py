@@ -1,0 +1,1 @@
+"""Networks: predict noise, clean images or v from noisy images and timesteps."""

@@ -1,0 +1,1 @@
+"""The trainer, its recipes and its log."""

@@ -1,0 +1,1 @@
+"""Sampling jobs: RQ adapter, batch engine, compiled network, publisher."""
