@@ -1,4 +1,4 @@
-"""What routes are given."""
+"""Dependencies of the routes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from redis import Redis
 
 from app.settings import AppSettings
+from app.view import Viewer
 from app.watch import Watch
 from jobs.records import Records
 from jobs.store import RedisStore
@@ -37,8 +38,15 @@ def store(request: Request) -> RedisStore:
     return found
 
 
-SettingsDep = Annotated[AppSettings, Depends(settings)]
 RedisDep = Annotated[Redis, Depends(redis)]
-WatchDep = Annotated[Watch, Depends(watch)]
 RecordsDep = Annotated[Records, Depends(records)]
 StoreDep = Annotated[RedisStore, Depends(store)]
+
+
+def viewer(redis: RedisDep, records: RecordsDep, store: StoreDep) -> Viewer:
+    return Viewer(redis, records, store)
+
+
+SettingsDep = Annotated[AppSettings, Depends(settings)]
+WatchDep = Annotated[Watch, Depends(watch)]
+ViewerDep = Annotated[Viewer, Depends(viewer)]

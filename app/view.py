@@ -40,6 +40,9 @@ class Viewer:
     def _forecast(self) -> Forecast:
         return Forecast.now(self._redis, self._records)
 
+    def views(self, records: Sequence[Record]) -> list[JobView]:
+        return [self.view(record) for record in records]
+
     def view(self, record: Record) -> JobView:
         ahead = self._records.ahead(record) if record.status is Status.QUEUED else None
         return JobView(

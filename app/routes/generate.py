@@ -11,12 +11,13 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import RecordsDep, RedisDep, SettingsDep, StoreDep, WatchDep
+from app.deps import RecordsDep, RedisDep, SettingsDep, ViewerDep, WatchDep
 from app.errors import Problem
 from app.submit import submit
 from app.view import Viewer
 from app.watch import Watch
 from jobs.events import START
+from jobs.records import Records
 from jobs.schema import GenerateRequest, JobView
 
 router = APIRouter()
@@ -39,8 +40,8 @@ async def generate(
     body: Annotated[GenerateRequest, Body()],
     redis: RedisDep,
     records: RecordsDep,
-    store: StoreDep,
     settings: SettingsDep,
+    viewer: ViewerDep,
     watch: WatchDep,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_LENGTH)] = None,
     prefer: Annotated[str | None, Header()] = None,
@@ -52,7 +53,7 @@ async def generate(
         response.headers["Preference-Applied"] = f"wait={wait}"
         with suppress(TimeoutError):
             await asyncio.wait_for(_ended(watch, accepted.job_id), wait)
-    view = await run_in_threadpool(_view, accepted.job_id, redis, records, store)
+    view = await run_in_threadpool(_view, accepted.job_id, records, viewer)
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     if view.status.ended:
@@ -72,8 +73,8 @@ async def _ended(watch: Watch, job_id: str) -> None:
         pass
 
 
-def _view(job_id: str, redis: RedisDep, records: RecordsDep, store: StoreDep) -> JobView:
+def _view(job_id: str, records: Records, viewer: Viewer) -> JobView:
     record = records.get(job_id)
     if record is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"job {job_id} has been forgotten: its time to be kept is over")
-    return Viewer(redis, records, store).view(record)
+    return viewer.view(record)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.deps import RecordsDep, RedisDep, StoreDep
+from app.deps import RecordsDep, RedisDep, ViewerDep
 from app.errors import Problem
-from app.view import Viewer
 from jobs import queue
 from jobs.records import Record
 from jobs.schema import JobPage, JobView
@@ -32,28 +31,26 @@ ExistingDep = Annotated[Record, Depends(existing)]
 
 @router.get("", summary="Jobs, newest first")
 def list_jobs(
-    redis: RedisDep,
     records: RecordsDep,
-    store: StoreDep,
+    viewer: ViewerDep,
     cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobPage:
     """One page of jobs; `next_cursor` asks for the page after it."""
     found, next_cursor = records.page(cursor, limit)
-    viewer = Viewer(redis, records, store)
-    return JobPage(jobs=[viewer.view(record) for record in found], next_cursor=next_cursor)
+    return JobPage(jobs=viewer.views(found), next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", summary="One job")
-def get_job(record: ExistingDep, redis: RedisDep, records: RecordsDep, store: StoreDep) -> JobView:
+def get_job(record: ExistingDep, viewer: ViewerDep) -> JobView:
     """Its state, progress, seed, times and URLs."""
-    return Viewer(redis, records, store).view(record)
+    return viewer.view(record)
 
 
 @router.delete("/{job_id}", summary="Cancel a job")
-def cancel_job(record: ExistingDep, redis: RedisDep, records: RecordsDep, store: StoreDep) -> JobView:
+def cancel_job(record: ExistingDep, redis: RedisDep, records: RecordsDep, viewer: ViewerDep) -> JobView:
     """Exactly this job, at its next step. One that has ended stays as it is: 409."""
     if not records.cancel(record.id):
         raise Problem(HTTPStatus.CONFLICT, f"job {record.id} has already ended ({existing(record.id, records).status})")
     queue.cancel(redis, record.id)
-    return Viewer(redis, records, store).view(existing(record.id, records))
+    return viewer.view(existing(record.id, records))
