@@ -88,6 +88,12 @@ class Trainer:
                 f"a batch of {recipe.training.batch_size} cannot be divided among {self.processes} processes: "
                 f"set batch_size to a multiple of {self.processes}"
             )
+        images_per_process = recipe.training.batch_size // self.processes
+        if recipe.training.accumulate > images_per_process:
+            raise TrainingError(
+                f"accumulate is {recipe.training.accumulate}, but a process takes {images_per_process} images of a "
+                f"batch of {recipe.training.batch_size}: set accumulate to at most {images_per_process}"
+            )
         self.step = 0
         self.best = math.inf  # loss of the best checkpoint
         self.seconds = 0.0  # training time, summed over all resumes

@@ -51,3 +51,12 @@ def test_two_processes_train_like_one(digits: Dataset, tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / run / STATE) for run in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_accumulate_above_images_per_process_is_refused(tmp_path: Path) -> None:
+    """Each of two processes takes 8 images of a batch of 16: a ninth part would be empty, and its mean NaN."""
+    result = run_two_processes(tmp_path / "run", '{"accumulate": 9}')
+    assert result.returncode != 0
+    assert "TrainingError: accumulate is 9" in result.stderr
+    assert "set accumulate to at most 8" in result.stderr
+    assert not (tmp_path / "run").exists()
