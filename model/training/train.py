@@ -113,7 +113,7 @@ class Trainer:
             tensors, metadata = state.read(self.state_path, self.device)
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{self.run} holds nothing to resume ({error}): start without --resume") from error
-        if metadata["recipe"] != repr(self.recipe):
+        if not state.is_same_recipe(metadata["recipe"], self.recipe):
             raise TrainingError(
                 f"{self.run} was started with another recipe: start without --resume, or in another folder"
             )
@@ -172,7 +172,7 @@ class Trainer:
             "seconds": repr(self.seconds),
             "best": repr(self.best),
             "scaler": json.dumps(self.scaler.state_dict()),
-            "recipe": repr(self.recipe),
+            "recipe": state.recipe_json(self.recipe),
         }
         tensors = state.collect(self.unet, self.ema.average, self.optimizer)
         checkpoint.write_atomically(self.state_path, save(tensors, metadata))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from model import checkpoint
 from model.data import Dataset
+from model.training.recipe import Training
 from model.training.state import STATE
 from model.training.train import Trainer, TrainingError
 from tests.model.tiny_training import RECIPE, losses, recipe
@@ -147,3 +150,68 @@ def test_resume_without_or_with_damaged_state_is_refused(digits: Dataset, tmp_pa
     (tmp_path / STATE).write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="nothing to resume"):
         Trainer(RECIPE, digits, tmp_path, device="cpu").resume()
+
+
+# Metadata of a state that version 0.1 wrote for RECIPE, when a recipe was stored as its repr.
+REPR_OF_0_1 = (
+    "Recipe(name='tiny', data=Data(source='digits', size=None), training=Training(steps=14, epochs=None, "
+    "batch_size=16, accumulate=1, learning_rate=0.001, learning_rate_schedule='cosine', warmup_steps=4, "
+    "weight_decay=0.0, grad_clip=1.0, ema_decay=0.9, class_dropout=0.1, min_snr_gamma=None, precision='auto', seed=0, "
+    "checkpoint_every=6, keep_best=False, compile=False), schedule=Schedule(num_train_timesteps=20, beta_start=0.0001, "
+    "beta_end=0.02, beta_schedule='linear', prediction_type='epsilon', rescale_betas_zero_snr=False), "
+    "unet={'block_out_channels': [8, 16], 'down_block_types': ['DownBlock2D', 'AttnDownBlock2D'], "
+    "'up_block_types': ['AttnUpBlock2D', 'UpBlock2D'], 'norm_num_groups': 4}, guidance_scale=1.0, sampler='ddpm', "
+    "sampling_steps=None)"
+)
+
+
+def stopped_run(run: Path, digits: Dataset, recipe_metadata: str | None = None) -> Path:
+    """A run stopped at its checkpoint of step 6, with other metadata for its recipe where given."""
+    for report in Trainer(RECIPE, digits, run, device="cpu").train():
+        if report.step == 6:
+            break
+    if recipe_metadata is not None:
+        with safe_open(run / STATE, "pt") as file:
+            metadata = file.metadata() | {"recipe": recipe_metadata}
+        save_file(load_file(run / STATE), run / STATE, metadata)
+    return run
+
+
+# Training settings of a later version, which have one more field.
+LaterTraining = dataclasses.make_dataclass(
+    "Training", [("augment", bool, dataclasses.field(default=False))], bases=(Training,), frozen=True, kw_only=True
+)
+
+
+@pytest.mark.parametrize("stored", [None, REPR_OF_0_1], ids=["as JSON", "as repr of 0.1"])
+def test_run_resumes_after_recipe_gained_a_field(
+    stored: str | None, whole_run: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    run = stopped_run(tmp_path / "run", digits, stored)
+    later = dataclasses.replace(RECIPE, training=LaterTraining(**dataclasses.asdict(RECIPE.training)))
+    trainer = Trainer(later, digits, run, device="cpu")
+    trainer.resume()
+    list(trainer.train())
+    assert_same(run, whole_run)
+    changed = dataclasses.replace(later, training=dataclasses.replace(later.training, augment=True))
+    with pytest.raises(TrainingError, match="another recipe"):
+        Trainer(changed, digits, run, device="cpu").resume()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        REPR_OF_0_1.replace("learning_rate=0.001", "learning_rate=0.002"),
+        REPR_OF_0_1.replace("source='digits'", "source='mnist'"),
+        REPR_OF_0_1.replace("beta_end=0.02", "beta_end=0.03"),
+        REPR_OF_0_1.replace("[8, 16]", "[8, 32]"),
+        REPR_OF_0_1.replace("seed=0", "momentum=0"),
+        REPR_OF_0_1.replace("seed=0", "seed=print(0)"),
+        REPR_OF_0_1[:-1],
+        "{",
+    ],
+)
+def test_state_of_another_recipe_is_refused(stored: str, digits: Dataset, tmp_path: Path) -> None:
+    run = stopped_run(tmp_path / "run", digits, stored)
+    with pytest.raises(TrainingError, match="another recipe"):
+        Trainer(RECIPE, digits, run, device="cpu").resume()
