@@ -95,6 +95,7 @@ class Trainer:
                 f"batch of {recipe.training.batch_size}: set accumulate to at most {images_per_process}"
             )
         self.step = 0
+        self.loss = 0.0  # of the last step
         self.best = math.inf  # loss of the best checkpoint
         self.seconds = 0.0  # training time, summed over all resumes
 
@@ -154,7 +155,15 @@ class Trainer:
         return time.perf_counter() - clock
 
     def checkpoint(self) -> None:
-        """Saves the averaged network as a checkpoint, its samples, the loss curve and the resume state."""
+        """Saves the averaged network as a checkpoint, its samples, the loss curve and the resume state.
+
+        Raises TrainingError, and leaves what was saved before, where the loss or a weight is not finite.
+        """
+        tensors = state.collect(self.unet, self.ema.average, self.optimizer)
+        if not math.isfinite(self.loss) or not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise TrainingError(
+                f"not saved: the loss or a weight is not finite at step {self.step}: lower learning_rate"
+            )
         losses = run_log.losses(self.run)
         self._write_figures(losses)
         folder = self.run / "checkpoint"
@@ -174,7 +183,6 @@ class Trainer:
             "scaler": json.dumps(self.scaler.state_dict()),
             "recipe": state.recipe_json(self.recipe),
         }
-        tensors = state.collect(self.unet, self.ema.average, self.optimizer)
         checkpoint.write_atomically(self.state_path, save(tensors, metadata))
 
     def _train_step(self, network: nn.Module, clock: float) -> Report:
@@ -182,7 +190,9 @@ class Trainer:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        step_loss = self._backward(network)
+        self.loss = self._backward(network).item()
+        if not math.isfinite(self.loss):  # checked before the update, which would spread it to all weights
+            raise TrainingError(f"the loss is {self.loss} at step {self.step + 1}: lower learning_rate")
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), settings.grad_clip)
         self.scaler.step(self.optimizer)
@@ -190,12 +200,9 @@ class Trainer:
         self.optimizer.zero_grad()
         self.step += 1
         self.ema.update(self.step)
-        value = step_loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at step {self.step}: lower learning_rate")
         seconds = time.perf_counter() - clock
         self.seconds += seconds
-        return Report(self.step, value, rate, settings.batch_size / seconds)
+        return Report(self.step, self.loss, rate, settings.batch_size / seconds)
 
     def _backward(self, network: nn.Module) -> Tensor:
         """The step's loss; its gradients accumulate in the parameters."""

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -148,10 +149,47 @@ def test_fewer_images_than_a_batch_are_refused(digits: Dataset, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_non_finite_loss_stops_the_run(digits: Dataset, tmp_path: Path) -> None:
-    diverging = recipe(learning_rate=1e30, warmup_steps=0, grad_clip=1e30)
+def saved_files(run: Path) -> dict[Path, bytes]:
+    paths = [run / STATE, *(run / "checkpoint").rglob("*"), *run.glob("*.png")]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_non_finite_loss_is_never_saved(digits: Dataset, tmp_path: Path) -> None:
+    """Ctrl-C during the failing step calls `checkpoint` after it: what was saved before must stay."""
+    trainer = Trainer(recipe(checkpoint_every=2), digits, tmp_path / "run", device="cpu")
+    reports = trainer.train()
+    for _ in range(3):
+        next(reports)
+    saved = saved_files(trainer.run)
+    with torch.no_grad():
+        next(trainer.unet.parameters()).fill_(1e30)  # the effect of a learning rate that is too high
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 4: lower learning_rate"):
+        next(reports)
+    with pytest.raises(TrainingError, match="not saved"):
+        trainer.checkpoint()
+    assert saved_files(trainer.run) == saved
+    assert all(tensor.isfinite().all() for tensor in load_file(trainer.state_path).values())
+
+
+def test_non_finite_weights_after_finite_loss_are_never_saved(digits: Dataset, tmp_path: Path) -> None:
+    """The first step has a finite loss; a learning rate beyond float32 makes its weights infinite."""
+    trainer = Trainer(
+        recipe(learning_rate=1e39, warmup_steps=0, checkpoint_every=1), digits, tmp_path / "run", device="cpu"
+    )
+    with pytest.raises(TrainingError, match=r"not saved.*lower learning_rate"):
+        next(trainer.train())
+    assert not all(parameter.isfinite().all() for parameter in trainer.unet.parameters())
+    assert not trainer.state_path.exists()
+    assert not (trainer.run / "checkpoint").exists()
+
+
+def test_non_finite_loss_leaves_weights_and_average_of_the_step_before(digits: Dataset, tmp_path: Path) -> None:
+    """Without clipping, a learning rate of 1e30 makes the loss of a later step overflow."""
+    trainer = Trainer(recipe(learning_rate=1e30, warmup_steps=0), digits, tmp_path / "run", device="cpu")
     with pytest.raises(TrainingError, match="lower learning_rate"):
-        list(Trainer(diverging, digits, tmp_path / "run", device="cpu").train())
+        list(trainer.train())
+    for network in (trainer.unet, trainer.ema.average):
+        assert all(parameter.isfinite().all() for parameter in network.parameters())
 
 
 def test_learning_rate_warms_up_and_falls_along_half_a_cosine(digits: Dataset, tmp_path: Path) -> None:
