@@ -159,7 +159,7 @@ def _announce(trainer: Trainer) -> None:
     if settings.compile:
         console.print("the network is compiled before the first step, where a compiler is: up to a minute")
     left = trainer.steps - trainer.step
-    minutes = left * trainer.seconds_a_step() / 60
+    minutes = left * trainer.seconds_per_step() / 60
     console.print(
         f"{left:,} steps of {settings.batch_size} images on {trainer.device}: {minutes:.0f} minutes at the most; "
         f"state in {trainer.run}, Ctrl-C stops, --resume goes on"

@@ -1,4 +1,4 @@
-"""What the tests of the model share: few threads, and the real data sets where they lie."""
+"""Fixtures of the model tests: one thread, the real data sets, and what takes long to train."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from model import data
 from model.data import Dataset
 from model.evaluation.classifier import Classifier, train
 from model.evaluation.evaluate import Reference
+from tests.model.tiny_training import RECIPE, few_digits
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"
-QUICK = 300  # steps of a classifier: enough for digits, and a quarter of what larger pictures need
+QUICK = 300  # classifier steps: enough for digits, a quarter of the default
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small only lose time to a second thread."""
+    """A second thread slows such small networks down."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -56,3 +57,27 @@ def reference(split_digits: tuple[Dataset, Dataset], classifier_cache: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.evaluation.classifier.STEPS", QUICK)
         return Reference(*split_digits, classifier_cache)
+
+
+@pytest.fixture(scope="module")
+def short_samples() -> Iterator[None]:
+    """A checkpoint's grid of samples takes two steps; no test compares it between runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.training.train.SAMPLE_STEPS", 2)
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return few_digits()
+
+
+@pytest.fixture(scope="module")
+def whole_run(short_samples: None, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of RECIPE that nothing interrupted."""
+    from model.training.train import Trainer
+
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    torch.set_num_threads(1)
+    list(Trainer(RECIPE, digits, run, device="cpu").train())
+    return run
