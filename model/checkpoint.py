@@ -11,34 +11,35 @@ NAME/
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
+from model.card import CARD as CARD
+from model.card import Card as Card
+from model.card import read_card as read_card
+from model.card import write_card as write_card
+from model.files import replace_folder, write_json
+from model.files import write_atomically as write_atomically
 from model.networks.unet import UNet, UNetConfig
-from model.sampling.samplers import Thresholding
 from model.sampling.schedule import Schedule
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 UNET_CONFIG = "unet/config.json"
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
-CARD = "card.json"
 FIGURES = "figures"
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
 
 Config = TypeVar("Config", UNetConfig, Schedule)
 
-# What `UNet2DModel` and `DDPMScheduler` could do and this code does not: only these values are served.
+# Options of `UNet2DModel` and `DDPMScheduler` that are supported with these values only.
 UNET_FIXED = {
     "act_fn": "silu",
     "add_attention": True,
@@ -64,31 +65,33 @@ class CheckpointError(Exception):
     """The checkpoint cannot be served; the message names it and says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What a reader should know of a checkpoint."""
-
-    digest: str = ""  # of what shapes its pictures: weights, network, schedule
-    created_at: str = ""  # ISO 8601, UTC
-    classes: tuple[str, ...] = ()
-    guidance_scale: float = 1.0  # this and the next three are recommended
-    sampler: str = "ddpm"
-    steps: int | None = None  # all of the schedule's
-    thresholding: Thresholding = "static"
-    data: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
+    """A network, its schedule and its card. Raises ValueError where they do not fit together."""
+
     unet: UNet
     schedule: Schedule
     card: Card
 
+    def __post_init__(self) -> None:
+        card, config, timesteps = self.card, self.unet.config, self.schedule.num_train_timesteps
+        embeds = config.num_class_embeds or 0
+        if config.out_channels != config.in_channels:
+            raise ValueError(f"out_channels must equal in_channels, {config.in_channels}, not {config.out_channels}")
+        if embeds and not card.classes:
+            raise ValueError(f"its network has {embeds} class embeddings, but classes is empty: name them in {CARD}")
+        if len(card.classes) > embeds:
+            count = len(card.classes)
+            raise ValueError(f"{CARD}: classes names {count} classes, but its network has {embeds} class embeddings")
+        if card.guidance_scale != 1 and self.null_class is None:
+            scale = card.guidance_scale
+            raise ValueError(f"{CARD}: guidance_scale must be 1, since its network has no null class, not {scale}")
+        if card.steps is not None and card.steps > timesteps:
+            raise ValueError(f"{CARD}: steps must be null or 1 to {timesteps}, not {card.steps}")
+
     @property
     def null_class(self) -> int | None:
-        """The label that means no class (Ho & Salimans 2022): the last embedding, where there is one to spare."""
+        """The label that means no class (Ho & Salimans 2022): the last embedding, where no class has its number."""
         embeds = self.unet.config.num_class_embeds
         return embeds - 1 if embeds is not None and embeds > len(self.card.classes) else None
 
@@ -110,10 +113,10 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
     }
     index = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"]}
     card = dataclasses.replace(card, digest=_digest(new, unet.config, schedule))
-    _write_json(new / UNET_CONFIG, unet_config)
-    _write_json(new / SCHEDULER_CONFIG, {**scheduler, **SCHEDULER_FIXED, **dataclasses.asdict(schedule)})
-    _write_json(new / "model_index.json", {**index, "scheduler": ["diffusers", "DDPMScheduler"]})
-    _write_json(new / CARD, dataclasses.asdict(card))
+    write_json(new / UNET_CONFIG, unet_config)
+    write_json(new / SCHEDULER_CONFIG, {**scheduler, **SCHEDULER_FIXED, **dataclasses.asdict(schedule)})
+    write_json(new / "model_index.json", {**index, "scheduler": ["diffusers", "DDPMScheduler"]})
+    write_card(new, card)
     replace_folder(new, path)
     return card
 
@@ -123,70 +126,39 @@ def load(path: Path) -> Checkpoint:
     before = _identity(path)
     try:
         return _read(path)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        if _identity(path) != before:  # another was put there between two of its files
+    except Exception as error:  # the files may hold anything, so any error in reading them is the checkpoint's
+        if _identity(path) != before:  # the folder was replaced between two of its files
             return load(path)
-        raise CheckpointError(f"checkpoint {path.name} cannot be served: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"checkpoint {path.name} cannot be served: {reason}") from error
 
 
 def folders(models: Path) -> list[Path]:
-    """The checkpoints in a folder, whole or not, by name. Hidden folders are still being written."""
+    """The checkpoints in a folder by name, complete or not. Hidden folders are still being written."""
     if not models.is_dir():
         return []
     return sorted(path for path in models.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def read_card(path: Path) -> Card:
-    """The card alone. Raises OSError, ValueError or TypeError."""
-    values = json.loads((path / CARD).read_text())
-    return Card(**{**values, "classes": tuple(values.get("classes", ()))})
-
-
-def write_card(path: Path, card: Card) -> None:
-    """Replaces the card of a checkpoint, as after an evaluation."""
-    _write_json(path / CARD, dataclasses.asdict(card))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file in one move, on disk before it is seen."""
-    new = path.with_name(f".{path.name}.new-{os.getpid()}")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
 def copy(folder: Path, target: Path) -> None:
-    """Puts a copy of a checkpoint at `target`: whole, then in one move."""
+    """Copies a checkpoint to `target`, where it appears in one move."""
     new = target.with_name(f".{target.name}.new-{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(folder, new)
     replace_folder(new, target)
 
 
-def replace_folder(new: Path, path: Path) -> None:
-    """Puts the folder `new` at `path`, and deletes what stood there."""
-    if not path.exists():
-        new.rename(path)
-        return
-    if not _exchange(new, path):
-        # The old one steps aside first, since a folder cannot replace a full one: for a moment there is none.
-        old = path.with_name(f".{path.name}.old-{os.getpid()}")
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-        new.rename(path)
-        new = old
-    shutil.rmtree(new, ignore_errors=True)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Lets two paths change places in one move, and says whether the system can: Linux does (rename(2))."""
-    try:
-        renameat2 = ctypes.CDLL(None).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(renameat2(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0)
+def read_config(
+    kind: type[Config], path: Path, fixed: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> Config:
+    """A config of diffusers. Raises OSError, ValueError or TypeError, as where a `fixed` field has another value."""
+    values = {**(defaults or {}), **json.loads(path.read_text(encoding="utf-8"))}
+    for name, only in fixed.items():
+        if values.get(name, only) != only:
+            raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")
+    known = {f.name for f in dataclasses.fields(kind)}
+    lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**{name: value for name, value in lists.items() if name in known})
 
 
 def _read(path: Path) -> Checkpoint:
@@ -196,12 +168,12 @@ def _read(path: Path) -> Checkpoint:
     unet = UNet(unet_config)
     unet.load_state_dict(load_file(path / WEIGHTS))
     if _digest(path, unet_config, schedule) != card.digest:
-        raise ValueError("its weights are not those that the card's digest names: copy it again, whole")
+        raise ValueError("its weights or configs do not match the digest in its card: copy it again, all of it")
     return Checkpoint(unet.eval().requires_grad_(False), schedule, card)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Tells one folder at `path` from another that took its place."""
+    """Tells the folder at `path` from another that replaces it."""
     try:
         status = path.stat()
     except OSError:
@@ -210,32 +182,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
-    """sha256 of everything that shapes the pictures: the weights' file, the network and the schedule.
+    """sha256 of everything that an image depends on: the file of weights, the network and the schedule.
 
     Fields at their default are left out, so that a field added later changes no digest.
     """
-    shape = json.dumps([_unusual(unet_config), _unusual(schedule)], sort_keys=True)
+    shape = json.dumps([_non_defaults(unet_config), _non_defaults(schedule)], sort_keys=True)
     return hashlib.sha256((path / WEIGHTS).read_bytes() + shape.encode()).hexdigest()
 
 
-def _unusual(config: UNetConfig | Schedule) -> dict[str, Any]:
-    """The fields that are not at their default."""
+def _non_defaults(config: UNetConfig | Schedule) -> dict[str, Any]:
     fields = dataclasses.fields(config)
     return {f.name: value for f in fields if (value := getattr(config, f.name)) != f.default}
-
-
-def read_config(
-    kind: type[Config], path: Path, fixed: dict[str, Any], defaults: dict[str, Any] | None = None
-) -> Config:
-    """A config of diffusers, whose fields are ours but for the `fixed`. Raises OSError, ValueError or TypeError."""
-    values = {**(defaults or {}), **json.loads(path.read_text())}  # a TypeError where it is not an object
-    for name, only in fixed.items():
-        if values.get(name, only) != only:
-            raise ValueError(f"{name}={values[name]!r} in {path.name} is not supported, only {only!r}")
-    known = {f.name for f in dataclasses.fields(kind)}
-    lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return kind(**{name: value for name, value in lists.items() if name in known})
-
-
-def _write_json(path: Path, value: object) -> None:
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

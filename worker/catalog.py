@@ -1,4 +1,4 @@
-"""The models that a worker serves: the checkpoints in one folder, as they come, change and go."""
+"""The models that a worker serves: the checkpoints in one folder, which may be added, replaced and removed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MAX_FIGURE_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checkpoint that can be sampled from, with the card that says so."""
+    """A checkpoint that is ready for sampling, and its card in the contract's terms."""
 
     card: ModelCard
     checkpoint: Checkpoint
     network: Network
-    figures: Mapping[str, bytes]  # the files that the card names, by their sha256
+    figures: Mapping[str, bytes]  # sha256: file, for each figure that the card names
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +42,7 @@ class Model:
 
 
 class Catalog:
-    """Reads `folder` again at every `scan`. Safe to scan in one thread and ask in another."""
+    """The models in `folder` as of the last `scan`. One thread may scan while others read."""
 
     def __init__(
         self, folder: Path, *, device: torch.device, slots: int, max_count: int, deterministic: bool = True
@@ -50,7 +50,7 @@ class Catalog:
         self._folder = folder
         self._load = partial(load_model, device=device, slots=slots, max_count=max_count, deterministic=deterministic)
         self._models: dict[str, Model] = {}
-        self._seen: dict[str, tuple[int, ...]] = {}  # folder name -> what its files looked like when last read
+        self._seen: dict[str, tuple[int, ...]] = {}  # folder name: its signature when it was last read
         self._lock = threading.Lock()
 
     @property
@@ -60,7 +60,7 @@ class Catalog:
 
     @property
     def figures(self) -> dict[str, bytes]:
-        """Those of all models, by their sha256."""
+        """The figures of all models, by their sha256."""
         with self._lock:
             return {digest: file for model in self._models.values() for digest, file in model.figures.items()}
 
@@ -69,13 +69,13 @@ class Catalog:
             return self._models.get(name)
 
     def compile_in_subprocess(self, name: str) -> SpawnProcess:
-        """Has a model compiled by a process of its own, which leaves what it makes in the cache on disk."""
+        """Starts a process that compiles a model; its result stays in the compiler's cache on disk."""
         process = run_in_subprocess(_compile, self._load, self._folder / name)
         log.info("compiling", model=name)
         return process
 
     def scan(self) -> None:
-        """Loads what is new or changed, reports by name what cannot be served, and lets go of what is gone."""
+        """Loads new and changed checkpoints, logs those that cannot be served, and drops those that were removed."""
         found = {path.name: path for path in checkpoint.folders(self._folder)}
         for name, path in sorted(found.items()):
             signature = _signature(path)
@@ -91,10 +91,14 @@ class Catalog:
         try:
             model = self._load(path)
         except CheckpointError as error:
-            log.error("model refused", model=name, reason=str(error))
+            log.error("model refused", model=_printable(name), reason=_printable(str(error)))
+            return
+        except Exception as error:  # no checkpoint may stop the worker, which serves the others
+            reason = _printable(f"{type(error).__name__}: {error}")
+            log.exception("model refused", model=_printable(name), reason=reason)
             return
         before = self.get(name)
-        if before is not None and before.card.digest == model.card.digest:  # only its card or its figures are new
+        if before is not None and before.card.digest == model.card.digest:  # only its card or figures have changed
             model = replace(model, checkpoint=before.checkpoint, network=before.network)
         with self._lock:
             self._models[name] = model
@@ -102,12 +106,8 @@ class Catalog:
 
 
 def load_model(path: Path, device: torch.device, *, slots: int, max_count: int, deterministic: bool = True) -> Model:
-    """One checkpoint, ready to be sampled from, at most `slots` images in a batch. Raises CheckpointError."""
+    """Loads one checkpoint for sampling at most `slots` images in a batch. Raises CheckpointError."""
     loaded = checkpoint.load(path)
-    known = loaded.unet.config.num_class_embeds
-    if known is not None and not loaded.card.classes:
-        why = f"its network knows {known} classes: name them in {checkpoint.CARD}"
-        raise CheckpointError(f"checkpoint {path.name} cannot be served: {why}")
     network = Network(loaded, device, slots, deterministic=deterministic)
     figures = _figures(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in figures.items()}
@@ -120,7 +120,7 @@ def _compile(load: Callable[[Path], Model], path: Path) -> None:
 
 
 def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figures: dict[str, str]) -> ModelCard:
-    """The contract's card of a loaded checkpoint."""
+    """A loaded checkpoint's card in the contract's terms."""
     return ModelCard(
         name=name,
         digest=loaded.card.digest,
@@ -146,7 +146,7 @@ def _card(name: str, loaded: Checkpoint, network: Network, max_count: int, figur
 
 
 def _figures(path: Path) -> dict[str, bytes]:
-    """The pictures in a checkpoint's folder for them. A model is served without those that cannot be read."""
+    """A checkpoint's figures by file name. Figures that cannot be read are logged and left out."""
     figures = {}
     for file in sorted((path / checkpoint.FIGURES).glob("*")):
         if file.suffix not in FIGURE_SUFFIXES:
@@ -154,14 +154,21 @@ def _figures(path: Path) -> dict[str, bytes]:
         try:
             if file.stat().st_size > MAX_FIGURE_BYTES:
                 raise OSError(f"larger than {MAX_FIGURE_BYTES} bytes")
+            file.name.encode()  # the card, which names it, is published as UTF-8
             figures[file.name] = file.read_bytes()
-        except OSError as error:
-            log.warning("figure left out", model=path.name, figure=file.name, reason=str(error))
+        except (OSError, UnicodeEncodeError) as error:
+            reason = _printable(str(error))
+            log.warning("figure left out", model=path.name, figure=_printable(file.name), reason=reason)
     return figures
 
 
+def _printable(text: str) -> str:
+    """Text for the log: names in a file system need not be Unicode."""
+    return text.encode(errors="replace").decode()
+
+
 def _signature(path: Path) -> tuple[int, ...]:
-    """Changes whenever a file of the checkpoint does; a file that is not there counts as nothing."""
+    """Changes whenever a file of the checkpoint is changed, added or removed."""
     names = (checkpoint.CARD, checkpoint.WEIGHTS, checkpoint.UNET_CONFIG, checkpoint.SCHEDULER_CONFIG)
     files = [path / name for name in names] + sorted((path / checkpoint.FIGURES).glob("*"))
     stats = []

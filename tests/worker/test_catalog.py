@@ -13,6 +13,7 @@ import structlog
 import torch
 from structlog.typing import EventDict
 
+import worker.catalog
 from model import checkpoint
 from model.sampling.samplers import SAMPLERS
 from tests.worker.conftest import change_weights
@@ -104,11 +105,16 @@ def flip(path: Path) -> None:
         (edit(checkpoint.UNET_CONFIG, block_out_channels=None), ""),
         (edit(checkpoint.SCHEDULER_CONFIG, thresholding=True), "thresholding=True"),
         (edit(checkpoint.SCHEDULER_CONFIG, beta_schedule="unheard of"), "unheard of"),
-        (edit(checkpoint.CARD, classes=7), ""),
+        (edit(checkpoint.CARD, classes=7), "classes must be"),
+        (edit(checkpoint.CARD, classes=[0, 1]), "classes must be"),
+        (edit(checkpoint.CARD, thresholding="clip"), "thresholding must be one of static, dynamic, none"),
+        (edit(checkpoint.CARD, data=None), "data must be"),
+        (edit(checkpoint.CARD, sampler="euler"), "sampler must be one of ddpm, "),
+        (edit(checkpoint.CARD, steps=5000), "steps must be null or 1 to 1000, not 5000"),
         (edit(checkpoint.CARD, colour="blue"), "colour"),
     ],
 )
-def test_what_cannot_be_served_is_named_with_its_reason_and_the_others_are_served(
+def test_bad_checkpoint_is_refused_by_name_and_the_others_are_served(
     catalog: Catalog, folder: Path, harm: Callable[[Path], None], reason: str
 ) -> None:
     shutil.copytree(folder / "good", folder / "bad")
@@ -119,7 +125,32 @@ def test_what_cannot_be_served_is_named_with_its_reason_and_the_others_are_serve
     assert reason in why["bad"]
     assert names(catalog) == ["good"]
     assert catalog.get("bad") is None
-    assert refused(catalog) == {}, "said once, until it changes"
+    assert refused(catalog) == {}, "logged once, until its files change"
+
+
+def test_folder_name_that_is_not_unicode_is_refused(catalog: Catalog, folder: Path) -> None:
+    shutil.copytree(folder / "good", os.fsdecode(os.fsencode(folder) + b"/bad\xff"))
+    why = refused(catalog)
+    assert list(why) == ["bad?"]
+    assert "bad?" in why["bad?"]
+    assert names(catalog) == ["good"]
+
+
+def test_unexpected_error_refuses_one_model_and_serves_the_others(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "good", folder / "bad")
+    figures = worker.catalog._figures
+
+    def fails(path: Path) -> dict[str, bytes]:
+        if path.name == "bad":
+            raise ZeroDivisionError("nobody expects it")
+        return figures(path)
+
+    monkeypatch.setattr(worker.catalog, "_figures", fails)
+    assert refused(catalog) == {"bad": "ZeroDivisionError: nobody expects it"}
+    assert names(catalog) == ["good"]
+    assert refused(catalog) == {}, "logged once, until its files change"
 
 
 @pytest.mark.parametrize(
@@ -192,9 +223,10 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_the_model_is_served(catal
     drawn = folder / "good" / checkpoint.FIGURES
     (drawn / "folder.png").mkdir(parents=True)
     (drawn / "dangling.png").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(drawn) + b"/not-unicode\xff.png")).write_bytes(b"a curve")
     (drawn / "loss.png").write_bytes(b"a curve")
     left_out = [entry["figure"] for entry in scanned(catalog) if entry["log_level"] == "warning"]
-    assert left_out == ["dangling.png", "folder.png"]
+    assert left_out == ["dangling.png", "folder.png", "not-unicode?.png"]
     assert list(catalog.cards[0].figures) == ["loss.png"]
 
 
