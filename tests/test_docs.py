@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 from app.main import create_app
 from app.settings import AppSettings
 from jobs.schema import EVENT_DATA, EventType, GenerateRequest, Status
-from noisemill import cli
+from noisemill.cli import cli
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent

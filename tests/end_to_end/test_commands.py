@@ -59,7 +59,7 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
     training.send_signal(signal.SIGINT)
     assert training.wait(120) in (0, 130)  # it may have been done already
     if training.returncode == 130:
-        assert "holds a run already" in noisemill(*command, code=1)
+        assert "already holds a run" in noisemill(*command, code=1)
         assert "of 80  loss" in noisemill(*command, "--resume"), "where no terminal is, a line now and then"
     steps = [json.loads(line)["step"] for line in (runs / "small/metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 81))
@@ -67,7 +67,7 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
         assert grid.size == (8 * 9 - 1, 8 * 9 - 1)
     wait_until(lambda: service.http.get("/models/small").status_code == 200, 30)
     service.finished(service.generate(model="small", steps=5, label="7"))
-    assert "exists: give --overwrite" in noisemill(*command, code=1)
+    assert "exists: replace it with --overwrite" in noisemill(*command, code=1)
     service.close()
 
 
