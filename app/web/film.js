@@ -28,6 +28,10 @@ export class Film {
     return undefined;
   }
 
+  close() {
+    for (const frame of this.#frames) frame.close();
+  }
+
   /** At which stops an image moved. */
   stops(position) {
     return [...this.#frames.keys()].filter((stop) => this.#frames[stop].holds(position));
@@ -38,6 +42,7 @@ export class Film {
 class Frame {
   #images;
   #pictures = new Map();
+  #closed = false;
   #onDecoded;
 
   constructor({ step, steps, timestep, first, images }, onDecoded) {
@@ -55,10 +60,17 @@ class Frame {
     return this.#pictures.get(position);
   }
 
+  close() {
+    this.#closed = true;
+    for (const picture of this.#pictures.values()) picture?.close();
+  }
+
   async #decode(position) {
     this.#pictures.set(position, null);
     const bytes = Uint8Array.from(atob(this.#images[position - this.first]), (letter) => letter.charCodeAt(0));
-    this.#pictures.set(position, await createImageBitmap(new Blob([bytes], { type: "image/png" })));
+    const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    if (this.#closed) return picture.close();
+    this.#pictures.set(position, picture);
     this.#onDecoded();
   }
 }

@@ -13,12 +13,31 @@ const LINGER_MS = 2000; // for which a job goes on being followed when nobody wa
 const ENDINGS = ["done", "failed", "canceled"];
 
 const turns = new Turns(2, 1000);
-const jobs = new Map();
+const MAX_IDLE_JOBS = 8;
 
-/** The one Job of this id, whoever shows it. */
+const jobs = new Map(); // by id, least recently used first
+
+/** The Job with this id, shared by all components. */
 export function jobOf(id) {
-  if (!jobs.has(id)) jobs.set(id, new Job(id));
-  return jobs.get(id);
+  const job = jobs.get(id) ?? new Job(id, () => onIdle(job));
+  return touch(job);
+}
+
+/** Keeps the jobs on show and the MAX_IDLE_JOBS others used last. An evicted job is fetched again when it is opened. */
+function onIdle(job) {
+  if (jobs.get(job.id) === job) touch(job);
+  const idle = [...jobs.values()].filter((each) => !each.hasWatchers);
+  for (const evicted of idle.slice(0, Math.max(0, idle.length - MAX_IDLE_JOBS))) {
+    jobs.delete(evicted.id);
+    evicted.close();
+  }
+}
+
+/** Moves a job to the end: a Map iterates in insertion order. */
+function touch(job) {
+  jobs.delete(job.id);
+  jobs.set(job.id, job);
+  return job;
 }
 
 /** A Job, for a component that is drawn anew whenever something is heard of it. */
@@ -58,8 +77,16 @@ export class Job {
   #lastId = "";
   #heardAll = false;
 
-  constructor(id) {
+  #onIdle;
+
+  /** `onIdle()` is called when the job has lost its last watcher. */
+  constructor(id, onIdle = () => {}) {
     this.id = id;
+    this.#onIdle = onIdle;
+  }
+
+  get hasWatchers() {
+    return this.#watchers.size > 0;
   }
 
   /** Calls `listener()` whenever something is heard. Returns what ends that. */
@@ -68,7 +95,7 @@ export class Job {
     this.#follow();
     return () => {
       this.#watchers.delete(listener);
-      setTimeout(() => this.#watchers.size === 0 && this.#following?.abort(), LINGER_MS);
+      setTimeout(() => this.hasWatchers || this.#idle(), LINGER_MS);
     };
   }
 
@@ -92,6 +119,18 @@ export class Job {
   see(view) {
     this.view = view;
     this.#tell();
+  }
+
+  /** Stops following and frees the bitmaps. The job must not be used afterwards. */
+  close() {
+    this.#following?.abort();
+    this.film.close();
+    this.#sheet?.close();
+  }
+
+  #idle() {
+    this.#following?.abort();
+    this.#onIdle();
   }
 
   get #results() {

@@ -2,6 +2,7 @@
 export class Sheet {
   #bitmap = null;
   #columns;
+  #closed = false;
 
   /** `onLoaded()` is called once the sheet is there. */
   constructor(url, count, onLoaded) {
@@ -16,12 +17,20 @@ export class Sheet {
     return [this.#bitmap, (position % this.#columns) * pitch, Math.floor(position / this.#columns) * pitch, pitch - 1];
   }
 
+  close() {
+    this.#closed = true;
+    this.#bitmap?.close();
+  }
+
   /** What cannot be had now is asked for again; the last frame stands in for it meanwhile. */
   async #load(url, onLoaded) {
+    if (this.#closed) return;
     try {
       const response = await fetch(url);
       if (!response.ok) throw new TypeError(`answered ${response.status}`);
-      this.#bitmap = await createImageBitmap(await response.blob());
+      const bitmap = await createImageBitmap(await response.blob());
+      if (this.#closed) return bitmap.close();
+      this.#bitmap = bitmap;
       onLoaded();
     } catch {
       setTimeout(() => this.#load(url, onLoaded), 2000);
