@@ -27,7 +27,7 @@ window.createImageBitmap = async (...args) => {
 def live_jobs(page: Page) -> int:
     """How many Job objects the page's heap holds after a garbage collection."""
     cdp = page.context.new_cdp_session(page)
-    expression = "import('/static/job.js').then(({ Job }) => Job.prototype)"
+    expression = "import('/static/client/job.js').then(({ Job }) => Job.prototype)"
     prototype = cdp.send("Runtime.evaluate", {"expression": expression, "awaitPromise": True})["result"]["objectId"]
     jobs = cdp.send("Runtime.queryObjects", {"prototypeObjectId": prototype})["objects"]["objectId"]
     length = {"objectId": jobs, "functionDeclaration": "function () { return this.length; }", "returnByValue": True}

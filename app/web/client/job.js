@@ -1,9 +1,9 @@
 import { ended, fetchJob, parse, Problem } from "./api.js";
 import { events } from "./events.js";
-import { Film } from "./film.js";
-import { useEffect, useLayoutEffect, useState } from "./html.js";
-import { Sheet } from "./sheet.js";
-import { Turns } from "./turns.js";
+import { Film } from "./frames.js";
+import { useEffect, useLayoutEffect, useState } from "../html.js";
+import { Sheet } from "./grid-image.js";
+import { Turns } from "./stream-slots.js";
 
 export const SHOWN_IMAGES = 64; // a job's frames hold no more
 

@@ -1,4 +1,4 @@
-import { html, useEffect, useState } from "./html.js";
+import { html, useEffect, useState } from "../html.js";
 import { Pause, Play } from "./icons.js";
 
 const FRAME_MS = 110;

@@ -1,14 +1,14 @@
-import { asProblem, ended } from "./api.js";
-import { ask, askEach } from "./asking.js";
-import { Compare } from "./compare.js";
-import { Form } from "./form.js";
-import { html, useEffect, useState } from "./html.js";
-import { jobOf, useJob } from "./job.js";
-import { Panel } from "./panel.js";
-import { Recent } from "./recent.js";
-import { settingsOf } from "./request.js";
-import { compareAt, jobsAt, read } from "./route.js";
-import { SampleSheet, useSamples } from "./samples.js";
+import { asProblem, ended } from "../client/api.js";
+import { ask, askEach } from "../client/use-settings.js";
+import { Compare } from "./comparison.js";
+import { Form } from "../components/request-form.js";
+import { html, useEffect, useState } from "../html.js";
+import { jobOf, useJob } from "../client/job.js";
+import { Panel } from "../components/job-panel.js";
+import { Recent } from "../components/recent-jobs.js";
+import { settingsOf } from "../client/settings.js";
+import { compareAt, jobsAt, read } from "../route.js";
+import { SampleSheet, useSamples } from "../components/samples.js";
 
 const MOST_PANELS = 8;
 

@@ -1,8 +1,8 @@
-import { fetchJobs } from "./api.js";
-import { html, useEffect, useState } from "./html.js";
-import { jobsAt } from "./route.js";
+import { fetchJobs } from "../client/api.js";
+import { html, useEffect, useState } from "../html.js";
+import { jobsAt } from "../route.js";
 import { Thumbnail } from "./thumbnail.js";
-import { imagesWords } from "./words.js";
+import { imagesWords } from "../text.js";
 
 const LIMIT = 8;
 

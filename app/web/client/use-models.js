@@ -1,5 +1,5 @@
 import { asProblem, fetchModels } from "./api.js";
-import { useEffect, useState } from "./html.js";
+import { useEffect, useState } from "../html.js";
 
 const RETRY_MS = 3000;
 const REFRESH_MS = 30_000; // a training may end, and its model appear

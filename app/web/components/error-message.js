@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 
 /** A refusal in its own words; errors of fields only where the detail does not already say them. */
 export function Refusal({ problem }) {

@@ -1,5 +1,5 @@
-import { figureUrl } from "./api.js";
-import { html } from "./html.js";
+import { figureUrl } from "../client/api.js";
+import { html } from "../html.js";
 
 /** What `noisemill figures` and training draw: what each shows, and whether it is a chart, which may take the page's colours. */
 const FIGURES = {

@@ -1,12 +1,12 @@
-import { Classes } from "./classes.js";
+import { Classes } from "./class-picker.js";
 import { ChoiceField, NumberField } from "./field.js";
-import { html } from "./html.js";
-import { Refusal } from "./problem.js";
-import { SeedField } from "./seed.js";
-import { Snippet } from "./snippet.js";
-import { modelAt } from "./route.js";
-import { Vary } from "./vary.js";
-import { SAMPLERS } from "./words.js";
+import { html } from "../html.js";
+import { Refusal } from "./error-message.js";
+import { SeedField } from "./seed-field.js";
+import { Snippet } from "./code-snippet.js";
+import { modelAt } from "../route.js";
+import { Vary } from "./comparison-axis.js";
+import { SAMPLERS } from "../text.js";
 
 /**
  * The request: offers what a model's card allows, and leaves the judging to the API. `vary` is what a comparison differs

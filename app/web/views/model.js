@@ -1,9 +1,9 @@
-import { Figure, otherFigures } from "./figure.js";
-import { html } from "./html.js";
-import { Metrics } from "./metrics.js";
-import { modelAt } from "./route.js";
-import { SampleSheet, useSamples } from "./samples.js";
-import { duration } from "./words.js";
+import { Figure, otherFigures } from "../components/figure.js";
+import { html } from "../html.js";
+import { Metrics } from "../components/metrics-table.js";
+import { modelAt } from "../route.js";
+import { SampleSheet, useSamples } from "../components/samples.js";
+import { duration } from "../text.js";
 
 const number = (value) => value.toLocaleString("en");
 

@@ -1,6 +1,6 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 import { Dice, Lock } from "./icons.js";
-import { drawSeed } from "./request.js";
+import { drawSeed } from "../client/settings.js";
 
 /** The seed: what stands here is kept; empty, every request gets one of its own. `last` is the newest job's. */
 export function SeedField({ seed, last, set, wrong }) {

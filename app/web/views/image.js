@@ -1,13 +1,13 @@
-import { asProblem } from "./api.js";
-import { Cell } from "./cell.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
-import { After, Before, Close } from "./icons.js";
-import { useJob, useSize } from "./job.js";
-import { Missing } from "./panel.js";
-import { Refusal } from "./problem.js";
-import { settingsOfImage } from "./request.js";
-import { Timeline } from "./timeline.js";
-import { className, stepWords } from "./words.js";
+import { asProblem } from "../client/api.js";
+import { Cell } from "../components/image-canvas.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
+import { After, Before, Close } from "../components/icons.js";
+import { useJob, useSize } from "../client/job.js";
+import { Missing } from "../components/job-panel.js";
+import { Refusal } from "../components/error-message.js";
+import { settingsOfImage } from "../client/settings.js";
+import { Timeline } from "../components/timeline.js";
+import { className, stepWords } from "../text.js";
 
 /** One picture alone, over the page: how it came about, what reproduces it, and what else its noise could have become. */
 export function Picture({ job: id, position, cards, go, close, again, compare }) {

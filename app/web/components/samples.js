@@ -1,5 +1,5 @@
-import { figureUrl } from "./api.js";
-import { html, useEffect, useState } from "./html.js";
+import { figureUrl } from "../client/api.js";
+import { html, useEffect, useState } from "../html.js";
 
 const FIGURE = "samples.png";
 const sheets = new Map();

@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 
 /** A number, typed, or drawn along where `most` is given; the API judges it, so anything can be typed. */
 export function NumberField({ name, words, hint, value, set, wrong, least = 0, most, step = 1, mode = "numeric" }) {

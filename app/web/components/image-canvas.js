@@ -1,4 +1,4 @@
-import { html, useLayoutEffect, useRef } from "./html.js";
+import { html, useLayoutEffect, useRef } from "../html.js";
 
 /** One image of a job at a stop of its film, as large as whole multiples of its pixels come to `side` at the most. */
 export function Cell({ job, position, at, size, side, name }) {

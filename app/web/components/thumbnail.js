@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 
 /** A small sheet as it is, or the first image of a large one. */
 export function Thumbnail({ view: { urls, request, status } }) {

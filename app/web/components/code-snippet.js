@@ -1,5 +1,5 @@
-import { html, useState } from "./html.js";
-import { body } from "./request.js";
+import { html, useState } from "../html.js";
+import { body } from "../client/settings.js";
 
 const LANGUAGES = { curl, Python: python };
 

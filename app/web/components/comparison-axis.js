@@ -1,5 +1,5 @@
-import { html } from "./html.js";
-import { className } from "./words.js";
+import { html } from "../html.js";
+import { className } from "../text.js";
 
 const MOST = 6;
 

@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 
 const icon = (shape) => html`<svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round">${shape}</svg>`;
 

@@ -1,11 +1,11 @@
-import { html, useMemo, useState } from "./html.js";
+import { html, useMemo, useState } from "../html.js";
 import { Close } from "./icons.js";
-import { SHOWN_IMAGES, useJob } from "./job.js";
-import { Plate } from "./plate.js";
-import { jobsAt } from "./route.js";
-import { Status } from "./status.js";
+import { SHOWN_IMAGES, useJob } from "../client/job.js";
+import { Plate } from "./image-grid.js";
+import { jobsAt } from "../route.js";
+import { Status } from "./job-status.js";
 import { Timeline } from "./timeline.js";
-import { facts, stepWords } from "./words.js";
+import { facts, stepWords } from "../text.js";
 
 /** One job, from its place in the queue to its downloads. `close()` takes it off the page, `adopt(request)` into the form. */
 export function Panel({ id, cards, alone, pick, close, adopt }) {

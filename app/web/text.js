@@ -1,5 +1,5 @@
 /** How jobs are spoken of. */
-import { ended } from "./api.js";
+import { ended } from "./client/api.js";
 
 const STATUS = { queued: "Queued", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
 

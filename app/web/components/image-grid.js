@@ -1,7 +1,7 @@
-import { html, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
-import { useSize } from "./job.js";
-import { tiling } from "./tiling.js";
-import { className } from "./words.js";
+import { html, useLayoutEffect, useMemo, useRef, useState } from "../html.js";
+import { useSize } from "../client/job.js";
+import { tiling } from "./grid-layout.js";
+import { className } from "../text.js";
 
 const MOST = 1024; // images on show; more are for the archive
 

@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const plain = (number) => String(number);

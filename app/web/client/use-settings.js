@@ -1,8 +1,8 @@
 import { generate } from "./api.js";
-import { useEffect, useState } from "./html.js";
+import { useEffect, useState } from "../html.js";
 import { jobOf } from "./job.js";
-import { body, drawSeed, recommended, settingsOf } from "./request.js";
-import { firstValues } from "./vary.js";
+import { body, drawSeed, recommended, settingsOf } from "./settings.js";
+import { firstValues } from "../components/comparison-axis.js";
 
 /** What is asked for next: the form's settings, fitted to a model's card, and what a comparison differs in. */
 export function useAsking(cards) {

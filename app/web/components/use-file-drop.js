@@ -1,4 +1,4 @@
-import { useEffect, useState } from "./html.js";
+import { useEffect, useState } from "../html.js";
 
 /** Whether a file is held over the page; `take(file)` is given one that is let go. */
 export function useDrop(take) {

@@ -1,7 +1,7 @@
-import { asProblem, cancel, ended } from "./api.js";
-import { html, useState } from "./html.js";
-import { SHOWN_IMAGES } from "./job.js";
-import { etaWords, statusWords } from "./words.js";
+import { asProblem, cancel, ended } from "../client/api.js";
+import { html, useState } from "../html.js";
+import { SHOWN_IMAGES } from "../client/job.js";
+import { etaWords, statusWords } from "../text.js";
 
 /** How a job stands: its place, time, progress, and the button that ends it. */
 export function Status({ job }) {

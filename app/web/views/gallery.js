@@ -1,9 +1,9 @@
-import { asProblem, ended, fetchJobs } from "./api.js";
-import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
-import { Refusal } from "./problem.js";
-import { compareAt, jobsAt } from "./route.js";
-import { Thumbnail } from "./thumbnail.js";
-import { ago, imagesWords } from "./words.js";
+import { asProblem, ended, fetchJobs } from "../client/api.js";
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
+import { Refusal } from "../components/error-message.js";
+import { compareAt, jobsAt } from "../route.js";
+import { Thumbnail } from "../components/thumbnail.js";
+import { ago, imagesWords } from "../text.js";
 
 const PAGE = 60;
 const REFRESH_MS = 3000;

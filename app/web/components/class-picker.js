@@ -1,4 +1,4 @@
-import { html } from "./html.js";
+import { html } from "../html.js";
 import { Sample, useSamples } from "./samples.js";
 
 const MOST_TILES = 40; // beyond that a list is easier to find something in

@@ -1,11 +1,11 @@
-import { html, useEffect, useMemo, useState } from "./html.js";
-import { useJob } from "./job.js";
-import { Missing } from "./panel.js";
-import { Plate } from "./plate.js";
-import { Status } from "./status.js";
-import { Timeline } from "./timeline.js";
-import { AXES, valueOf, valueWords } from "./vary.js";
-import { facts, stepWords } from "./words.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { useJob } from "../client/job.js";
+import { Missing } from "../components/job-panel.js";
+import { Plate } from "../components/image-grid.js";
+import { Status } from "../components/job-status.js";
+import { Timeline } from "../components/timeline.js";
+import { AXES, valueOf, valueWords } from "../components/comparison-axis.js";
+import { facts, stepWords } from "../text.js";
 
 /** Jobs side by side, moved in step: each shows what it had come to after the same share of its frames. */
 export function Compare({ ids, cards, pick, begin }) {
