@@ -1,14 +1,14 @@
-import { ask, askEach, useAsking } from "./asking.js";
-import { useCatalog } from "./catalog.js";
-import { useDrop } from "./drop.js";
-import { Gallery } from "./gallery.js";
+import { ask, askEach, useAsking } from "./client/use-settings.js";
+import { useCatalog } from "./client/use-models.js";
+import { useDrop } from "./components/use-file-drop.js";
+import { Gallery } from "./views/gallery.js";
 import { html, render, useEffect, useMemo, useState } from "./html.js";
-import { Model, Models } from "./model.js";
-import { Picture } from "./picture.js";
-import { recipeOf } from "./png.js";
-import { settingsOfRecipe } from "./request.js";
+import { Model, Models } from "./views/model.js";
+import { Picture } from "./views/image.js";
+import { recipeOf } from "./client/png-recipe.js";
+import { settingsOfRecipe } from "./client/settings.js";
 import { compareAt, jobsAt, pictureAt, read } from "./route.js";
-import { Studio } from "./studio.js";
+import { Studio } from "./views/generate.js";
 
 /** What is on show follows the address, and the address what is done. */
 function App() {
