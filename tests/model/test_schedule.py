@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from typing import Any, get_args
 
 import pytest
@@ -18,6 +20,9 @@ SCHEDULES = [
     pytest.param({}, id="ho-2020"),
     pytest.param({"beta_start": 0.001, "beta_end": 0.1, "num_train_timesteps": 200}, id="short"),
     pytest.param({"beta_start": 0.05, "beta_end": 0.05, "num_train_timesteps": 1}, id="one-step"),
+    pytest.param(
+        {"trained_betas": tuple(0.01 + 0.002 * t for t in range(50)), "num_train_timesteps": 50}, id="trained"
+    ),
     *(pytest.param({"beta_schedule": name}, id=name) for name in sorted(BETA_SCHEDULES)),
     *(pytest.param({"beta_schedule": name, "num_train_timesteps": 37}, id=f"{name}-37") for name in BETA_SCHEDULES),
     *(
@@ -38,11 +43,18 @@ def exact_betas(schedule: Schedule) -> list[float]:
     def cosine(u: float) -> float:
         return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
+    def laplace(u: float) -> float:
+        log_snr = -0.5 * math.copysign(1, 0.5 - u) * math.log(1 - 2 * abs(0.5 - u) + 1e-6)
+        return math.sqrt(1 / (1 + math.exp(-log_snr)))
+
+    if schedule.trained_betas is not None:
+        return list(schedule.trained_betas)
     betas = {
         "linear": lambda: [start + (end - start) * u for u in share],
         "scaled_linear": lambda: [(start**0.5 + (end**0.5 - start**0.5) * u) ** 2 for u in share],
         "sigmoid": lambda: [start + (end - start) / (1 + math.exp(6 - 12 * u)) for u in share],
         "squaredcos_cap_v2": lambda: [min(1 - cosine((t + 1) / T) / cosine(t / T), 0.999) for t in range(T)],
+        "laplace": lambda: [min(1 - laplace((t + 1) / T) / laplace(t / T), 0.999) for t in range(T)],
     }
     return betas[schedule.beta_schedule]()
 
@@ -59,6 +71,7 @@ def reference(schedule: Schedule) -> DDPMScheduler:
         beta_start=schedule.beta_start,
         beta_end=schedule.beta_end,
         beta_schedule=schedule.beta_schedule,
+        trained_betas=schedule.trained_betas,
         prediction_type=schedule.prediction_type,
         rescale_betas_zero_snr=schedule.rescale_betas_zero_snr,
     )
@@ -193,6 +206,10 @@ def test_results_have_the_dtype_of_the_image(dtype: torch.dtype) -> None:
         ({"beta_end": 1.0}, "beta"),
         ({"beta_schedule": "sawtooth"}, "'sawtooth'"),
         ({"prediction_type": "flow"}, "'flow'"),
+        ({"trained_betas": (0.1, 0.2)}, "num_train_timesteps=1000, not 2"),
+        ({"trained_betas": (0.1, 1.0), "num_train_timesteps": 2}, "trained_betas"),
+        ({"trained_betas": (0.0, 0.1), "num_train_timesteps": 2}, "trained_betas"),
+        ({"trained_betas": (math.nan, 0.1), "num_train_timesteps": 2}, "trained_betas"),
         ({"rescale_betas_zero_snr": True}, "v_prediction"),
         (
             {"rescale_betas_zero_snr": True, "prediction_type": "sample", "num_train_timesteps": 1},
@@ -203,3 +220,9 @@ def test_results_have_the_dtype_of_the_image(dtype: torch.dtype) -> None:
 def test_bad_field_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Schedule(**fields)
+
+
+def test_beta_schedules_are_all_that_diffusers_has() -> None:
+    """Of DDPMScheduler, by its source, since its annotation leaves `laplace` out."""
+    source = inspect.getsource(DDPMScheduler.__init__)
+    assert set(re.findall(r'beta_schedule == "(\w+)"', source)) == set(BETA_SCHEDULES)
