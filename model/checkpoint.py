@@ -54,11 +54,7 @@ UNET_FIXED = {
     "time_embedding_type": "positional",
     "upsample_type": "conv",
 }
-SCHEDULER_FIXED = {
-    "clip_sample_range": 1.0,
-    "thresholding": False,
-    "trained_betas": None,
-}
+SCHEDULER_FIXED = {"clip_sample_range": 1.0, "thresholding": False}
 
 
 class CheckpointError(Exception):

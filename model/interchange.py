@@ -1,4 +1,4 @@
-"""What diffusers has saved, taken in: pixel-space `UNet2DModel`s, nested as its pipelines save them or flat."""
+"""Imports what diffusers has saved: pixel-space `UNet2DModel`s, nested as its pipelines save them or flat."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model import checkpoint
-from model.checkpoint import SCHEDULER_FIXED, UNET_FIXED, Card, CheckpointError, read_config
+from model.checkpoint import SCHEDULER_FIXED, UNET_FIXED, Card, Checkpoint, CheckpointError, read_config
 from model.networks.unet import UNet, UNetConfig
 from model.sampling.schedule import Schedule
 
-# Where diffusers' defaults are not ours; its configs leave out what is at its default.
+# Defaults of diffusers that differ from ours; its older configs leave out fields at their default.
 UNET_DEFAULTS = {
     "block_out_channels": (224, 448, 672, 896),
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
@@ -29,13 +29,18 @@ SAMPLERS = {  # by the scheduler's class and variance_type
     ("DDPMScheduler", "fixed_large"): "ddpm_beta",
     ("DDIMScheduler", None): "ddim",
 }
-OLDER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, before 2023
+OLDER_NAMES = {
+    "query": "to_q",
+    "key": "to_k",
+    "value": "to_v",
+    "proj_attn": "to_out.0",
+}  # of attention, before 2023
 
 
 def import_checkpoint(source: Path, target: Path) -> Card:
-    """Writes the checkpoint that diffusers saved in `source` as one of ours, at `target`.
+    """Writes what diffusers saved in `source` as a checkpoint at `target`.
 
-    Raises CheckpointError, which names what cannot be run.
+    Raises CheckpointError, which names what is not supported.
     """
     try:
         unet_folder, scheduler_config = _parts(source)
@@ -49,6 +54,7 @@ def import_checkpoint(source: Path, target: Path) -> Card:
             data={"source": f"imported from {source.name}"},
         )
         card = replace(card, **_sampling(json.loads(scheduler_config.read_text())))
+        Checkpoint(unet, schedule, card)  # raises ValueError where they do not fit together
         return checkpoint.save(target, unet, schedule, card)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{source} cannot be imported: {error}") from error
@@ -58,27 +64,27 @@ def _parts(source: Path) -> tuple[Path, Path]:
     """The folder of the network, and the scheduler's config."""
     for part in ("vae", "vqvae", "text_encoder"):
         if (source / part).exists():
-            raise ValueError(f"it has a {part}, and models of latents or of text are not served here")
+            raise ValueError(f"it has a {part}: models of latents or of text are not supported")
     for folder in (source / "unet", source):
         if (folder / "config.json").exists():
             kind = json.loads((folder / "config.json").read_text()).get("_class_name", "UNet2DModel")
             if kind != "UNet2DModel":
-                raise ValueError(f"it is a {kind}, and only UNet2DModel is served here")
+                raise ValueError(f"its network is {kind}; supported is UNet2DModel")
             break
     else:
-        raise ValueError("neither config.json nor unet/config.json is there: give the folder that diffusers has saved")
+        raise ValueError("it has neither config.json nor unet/config.json: name a folder that diffusers has saved")
     for scheduler in (source / "scheduler" / "scheduler_config.json", source / "scheduler_config.json"):
         if scheduler.exists():
             return folder, scheduler
-    raise ValueError("there is no scheduler_config.json, which says how it was noised")
+    raise ValueError("it has no scheduler_config.json, which holds the noise schedule")
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
     path = folder / "diffusion_pytorch_model.safetensors"
     if not path.exists():
         raise ValueError(
-            f"{path.name} is missing: weights are read as safetensors alone, since a .bin may run any code; "
-            "load it in diffusers and save_pretrained(…, safe_serialization=True)"
+            f"{path.name} is missing: only safetensors are read, since a .bin file may run code; "
+            "load it in diffusers and call save_pretrained(…, safe_serialization=True)"
         )
     return {_present_name(name): _linear(name, tensor) for name, tensor in load_file(path).items()}
 
@@ -98,17 +104,17 @@ def _linear(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _classes(num_class_embeds: int | None) -> tuple[str, ...]:
-    """Numbers, since diffusers keeps no names; nothing says that one of them is a null class."""
+    """Numbers as names, since diffusers keeps none; no embedding is known to be a null class."""
     return tuple(str(number) for number in range(num_class_embeds or 0))
 
 
 def _sampling(config: dict[str, Any]) -> dict[str, Any]:
-    """What the scheduler would do, in our words."""
+    """The card's sampler and thresholding that do what the scheduler does."""
     kind = config.get("_class_name", "DDPMScheduler")
     variance = config.get("variance_type", "fixed_small") if kind == "DDPMScheduler" else None
     if (kind, variance) not in SAMPLERS:
         known = ", ".join(f"{name} {variance or ''}".strip() for name, variance in SAMPLERS)
-        raise ValueError(f"its scheduler is {kind} {variance or ''}, and supported are {known}")
+        raise ValueError(f"its scheduler is {kind} {variance or ''}; supported are {known}")
     if not config.get("set_alpha_to_one", True):
         raise ValueError("set_alpha_to_one=False is not supported, only True")
     return {

@@ -1,11 +1,13 @@
 """Samplers as tables, and the one update rule that runs them all.
 
-Every sampler here is linear in what a step knows, so it is precomputed in float64 as one row a step:
+Every sampler here is linear in x and the network's output, so its coefficients are computed in float64 ahead of
+sampling, one row a step (see `Columns`):
 
-    x0, eps   from the network's output:   x0 = P·x + Q·output,  eps = R·x + S·output
-    next x                             :   A·x + B·x0 + C·x0_prev + D·eps + E·noise
+    x0      =  P·x + Q·output        thresholded before it is used
+    eps     =  R·x + S·output
+    x_next  =  A·x + B·x0 + C·x0_prev + D·eps + E·noise
 
-with x0 thresholded before it is used and eps as predicted. Rows of different samplers therefore share one batch.
+Rows of different samplers therefore share one batch.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,16 +26,30 @@ from model.sampling import noise
 from model.sampling.schedule import Schedule
 
 Thresholding = Literal["static", "dynamic", "none"]
-DYNAMIC_QUANTILE = 0.995  # of an image's |x̂0|: what dynamic thresholding brings to 1 where it is above
+DYNAMIC_QUANTILE = 0.995  # of an image's |x̂0|; dynamic thresholding scales it to 1 where it is above 1
+
+
+class Columns(NamedTuple):
+    """The coefficients of the update rule, in the order of a table's columns."""
+
+    x0_from_x: Tensor  # P
+    x0_from_output: Tensor  # Q
+    eps_from_x: Tensor  # R
+    eps_from_output: Tensor  # S
+    x: Tensor  # A
+    x0: Tensor  # B
+    x0_prev: Tensor  # C
+    eps: Tensor  # D
+    noise: Tensor  # E
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One row a network evaluation, in the order in which they are run.
+    """One row for each network evaluation, in the order in which they are run.
 
-    timesteps     (K,) int64, what the network is asked about: falling, and distinct but for Heun's second looks
-    coefficients  (K, 9) float64: P, Q, R, S, A, B, C, D, E
-    thresholding  of x̂0: cut at ±1; scaled down by its own quantile where that is above 1; or left alone
+    timesteps     (K,) int64, the network's input: falling, and distinct but for Heun's second evaluations
+    coefficients  (K, 9) float64, its columns in the order of `Columns`
+    thresholding  of x̂0: static (clamped to ±1), dynamic (scaled down by its own quantile where that is above 1), none
     """
 
     timesteps: Tensor
@@ -43,11 +59,21 @@ class Table:
     def __len__(self) -> int:
         return len(self.timesteps)
 
+    @property
+    def columns(self) -> Columns:
+        """The columns by name, (K,) float64 each."""
+        return Columns(*self.coefficients.unbind(dim=1))
+
+    @property
+    def noise(self) -> Tensor:
+        """The coefficient of each row's noise (K,), 0 in a row that draws none."""
+        return self.columns.noise
+
 
 def trailing(start: int, steps: int) -> Tensor:
-    """From start - 1 on, in equal strides that end before 0 (Lin et al. 2024, table 2)."""
-    left = torch.arange(steps, 0, -1, dtype=torch.float64)
-    return (left * start / steps).round().long() - 1
+    """From start - 1 in equal strides that end before 0 (Lin et al. 2024, table 2)."""
+    remaining = torch.arange(steps, 0, -1, dtype=torch.float64)
+    return (remaining * start / steps).round().long() - 1
 
 
 def leading(start: int, steps: int) -> Tensor:
@@ -60,9 +86,9 @@ def linspace(start: int, steps: int) -> Tensor:
     return torch.linspace(start - 1, 0, steps, dtype=torch.float64).round().long()
 
 
-# Each gives `steps` distinct falling timesteps (steps,) below `start`, for 1 <= steps <= start.
+# Each returns `steps` distinct falling timesteps (steps,) below `start`, for 1 <= steps <= start.
 SPACINGS: dict[str, Callable[[int, int], Tensor]] = {"trailing": trailing, "leading": leading, "linspace": linspace}
-Spacing = Callable[[int], Tensor]  # steps -> timesteps (steps,), the start settled
+Spacing = Callable[[int], Tensor]  # steps -> timesteps (steps,), for a given start
 
 
 def ddpm(
@@ -74,7 +100,7 @@ def ddpm(
     (Nichol & Dhariwal 2021, eq. 19). The last step adds no noise.
     """
     timesteps = spacing(steps)
-    abar, abar_next = _here_and_next(schedule, timesteps)
+    abar, abar_next = _abar_and_next(schedule, timesteps)
     alpha = abar / abar_next
     beta = 1 - alpha
     beta_tilde = beta * (1 - abar_next) / (1 - abar)
@@ -90,7 +116,7 @@ def ddim(schedule: Schedule, spacing: Spacing, steps: int, *, eta: float = 0.0) 
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, not {eta}")
     timesteps = spacing(steps)
-    abar, abar_next = _here_and_next(schedule, timesteps)
+    abar, abar_next = _abar_and_next(schedule, timesteps)
     sigma = eta * ((1 - abar_next) / (1 - abar) * (1 - abar / abar_next)).sqrt()
     return _table(schedule, timesteps, B=abar_next.sqrt(), D=(1 - abar_next - sigma**2).clamp(min=0).sqrt(), E=sigma)
 
@@ -98,12 +124,12 @@ def ddim(schedule: Schedule, spacing: Spacing, steps: int, *, eta: float = 0.0) 
 def dpmpp_2m(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): second order, from the x̂0 of this step and the one before.
 
-    The first step has none before it and is of first order. The last goes to clean data, which is x̂0 itself.
+    The first step has no x̂0 before it and is of first order. The last one returns x̂0.
     """
     timesteps = spacing(steps)
-    abar, abar_next = _here_and_next(schedule, timesteps)
+    abar, abar_next = _abar_and_next(schedule, timesteps)
     lambda_, lambda_next = (0.5 * (ratio / (1 - ratio)).log() for ratio in (abar, abar_next))
-    h = lambda_next - lambda_  # infinite where data are clean, or noise is all there is
+    h = lambda_next - lambda_  # infinite at clean data and at zero SNR
     h_over_h_before = torch.cat([torch.zeros(1, dtype=h.dtype), h[1:] / h[:-1]])
     h_over_h_before[-1] = 0
     gain = abar_next.sqrt() * -torch.expm1(-h)  # of the whole step towards x̂0
@@ -114,25 +140,25 @@ def dpmpp_2m(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
 def heun(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
     """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1): second order, two rows a step.
 
-    The first row goes to the next timestep as DDIM does; the second asks the network there, and moves on by half of
-    what the slope has changed. A step to clean data has no second row; nor has the first step where the number of
-    rows is even, or where it starts in noise alone.
+    The first row steps to the next timestep as DDIM does. The second evaluates the network there, and corrects the step
+    by half the change of the slope. The last step, to clean data, has no second row; nor has the first step where the
+    number of rows is even, or where it starts at zero SNR, which has no slope.
     """
-    starts_in_noise_alone = int(schedule.alphas_cumprod[-1] == 0)
-    nodes = min(steps, (steps + 2 + starts_in_noise_alone) // 2)
-    at = spacing(nodes)
-    abar, abar_next = _here_and_next(schedule, at)
+    starts_at_zero_snr = int(schedule.alphas_cumprod[-1] == 0)
+    nodes = min(steps, (steps + 2 + starts_at_zero_snr) // 2)
+    node_timesteps = spacing(nodes)
+    abar, abar_next = _abar_and_next(schedule, node_timesteps)
     ratio, ratio_next = (((1 - a) / a).sqrt() for a in (abar, abar_next))  # the sigma of Karras et al.
     A = ((1 - abar_next) / (1 - abar)).sqrt()
     B = abar_next.sqrt() - A * abar.sqrt()
     change = abar_next.sqrt() * (ratio / ratio_next - 1) / 2
     first = torch.stack([A, B, torch.zeros_like(A)], dim=1)
     second = torch.stack([torch.ones_like(A), change, -change], dim=1)
-    taken = torch.ones(nodes, 2, dtype=torch.bool)
-    taken[:, 1] = False
-    taken[2 * nodes - 1 - steps : nodes - 1, 1] = True
-    timesteps = torch.stack([at, at.roll(-1)], dim=1)[taken]
-    A, B, C = torch.stack([first, second], dim=1)[taken].unbind(dim=1)
+    used = torch.ones(nodes, 2, dtype=torch.bool)  # rows (first, second) of each step
+    used[:, 1] = False
+    used[2 * nodes - 1 - steps : nodes - 1, 1] = True
+    timesteps = torch.stack([node_timesteps, node_timesteps.roll(-1)], dim=1)[used]
+    A, B, C = torch.stack([first, second], dim=1)[used].unbind(dim=1)
     return _table(schedule, timesteps, A=A, B=B, C=C)
 
 
@@ -157,9 +183,9 @@ def table(
 ) -> Table:
     """The named sampler's table of `steps` rows.
 
-    start    what is to be undone: timesteps below it; all by default, fewer to begin from a noised image
-    options  the sampler's own: `eta` of DDIM
-    Raises ValueError for what is not in SAMPLERS or SPACINGS, and for steps that `start` does not hold.
+    start    timesteps below it are sampled: all by default, fewer to start from a noised image
+    options  of the sampler: `eta` of DDIM
+    Raises ValueError for an unknown sampler or spacing, and for a start or steps out of range.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler {sampler!r} is not one of {sorted(SAMPLERS)}")
@@ -170,8 +196,8 @@ def table(
         raise ValueError(f"start must be between 1 and {schedule.num_train_timesteps}, not {start}")
     if not 1 <= steps <= start:
         raise ValueError(f"steps must be between 1 and {start}, not {steps}")
-    made = SAMPLERS[sampler](schedule, partial(SPACINGS[spacing], start), steps, **options)
-    return replace(made, thresholding=thresholding)
+    result = SAMPLERS[sampler](schedule, partial(SPACINGS[spacing], start), steps, **options)
+    return replace(result, thresholding=thresholding)
 
 
 def step(
@@ -182,21 +208,22 @@ def step(
     drawn: Tensor,
     thresholding: Sequence[Thresholding],
 ) -> tuple[Tensor, Tensor]:
-    """One row of the table for every image: the next x, and x̂0 (B, C, H, W).
+    """One step of every image: the next x and x̂0, (B, C, H, W) each.
 
-    coefficients  (B, 9): each image's own row
-    output        what the network said of x, guided if so asked
+    coefficients  (B, 9): the row of each image's table
+    output        the network's prediction for x, after guidance
+    drawn         the noise drawn for this row
     thresholding  of each image
-    Terms are added in one fixed order: the sum's last bit is part of the picture.
+    Terms are added in one fixed order, which decides the last bit of the sum and so the image's bytes.
     """
-    P, Q, R, S, A, B, C, D, E = coefficients.to(x.dtype)[:, :, None, None, None].unbind(dim=1)  # (B, 1, 1, 1) each
-    x0 = _threshold(P * x + Q * output, thresholding)
-    eps = R * x + S * output
-    return A * x + B * x0 + C * x0_prev + D * eps + E * drawn, x0
+    of = Columns(*coefficients.to(x.dtype)[:, :, None, None, None].unbind(dim=1))  # (B, 1, 1, 1) each
+    x0 = _threshold(of.x0_from_x * x + of.x0_from_output * output, thresholding)
+    eps = of.eps_from_x * x + of.eps_from_output * output
+    return of.x * x + of.x0 * x0 + of.x0_prev * x0_prev + of.eps * eps + of.noise * drawn, x0
 
 
 def _threshold(x0: Tensor, thresholding: Sequence[Thresholding]) -> Tensor:
-    """Each image by itself: one image must not colour another. Dynamic: Saharia et al. 2022, section 2.3."""
+    """Thresholds each image by its own values alone (dynamic: Saharia et al. 2022, section 2.3)."""
     if all(kind == "static" for kind in thresholding):
         return x0.clamp(-1, 1)
     dynamic = [i for i, kind in enumerate(thresholding) if kind == "dynamic"]
@@ -215,7 +242,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
 
 
 def sample(unet: UNet, table: Table, *, seed: int, count: int, labels: Tensor | None = None) -> Iterator[Tensor]:
-    """Algorithm 2, plainly: yields x̂0 (count, C, H, W) after every row of the table. The last is the result."""
+    """Yields x̂0 (count, C, H, W) after every row of the table (Ho et al. 2020, algorithm 2). The last is the result."""
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     indices = torch.arange(count, device=unet.conv_in.weight.device)
     yield from (x0 for _, x0 in trajectory(unet, table, shape, seed=seed, indices=indices, labels=labels))
@@ -243,14 +270,14 @@ def trajectory(
         yield x, x0
 
 
-def _here_and_next(schedule: Schedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """alphas_cumprod at each timestep and at the one that follows it; the last is followed by clean data, 1."""
+def _abar_and_next(schedule: Schedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """alphas_cumprod at each timestep and at the next one, which after the last is 1, clean data."""
     abar = schedule.alphas_cumprod[timesteps]
     return abar, torch.cat([abar[1:], torch.ones(1, dtype=abar.dtype)])
 
 
 def _table(schedule: Schedule, timesteps: Tensor, **update: Tensor) -> Table:
-    """The whole table from the columns A … E that are not zero, (K,) float64 each."""
+    """The table with the update's columns A … E, (K,) float64 each; those not given are 0."""
     zero = torch.zeros(len(timesteps), dtype=torch.float64)
     columns = [*_prediction_columns(schedule, timesteps), *(update.get(name, zero) for name in "ABCDE")]
     return Table(timesteps, torch.stack(columns, dim=1))

@@ -1,4 +1,4 @@
-"""The noise schedule: betas, what follows from them, and the forward process q.
+"""The noise schedule: betas, alphas_cumprod, the forward process q, and the network's target.
 
 `t` runs from 0 to T - 1, as in diffusers; the paper's t is this t + 1. Schedules have diffusers' names.
 """
@@ -23,7 +23,7 @@ def linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tens
 
 
 def scaled_linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
-    """Betas whose square roots lie in equal steps (Rombach et al. 2022, in their code)."""
+    """Betas whose square roots are in equal steps (Rombach et al. 2022, in their code)."""
     return linear(num_train_timesteps, beta_start**0.5, beta_end**0.5) ** 2
 
 
@@ -31,6 +31,17 @@ def squaredcos_cap_v2(num_train_timesteps: int, beta_start: float, beta_end: flo
     """alphas_cumprod falls along a squared cosine (Nichol & Dhariwal 2021, eq. 17); the two betas are not used."""
     x = torch.linspace(0, 1, num_train_timesteps + 1, dtype=torch.float64)
     f = torch.cos((x + 0.008) / 1.008 * math.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+def laplace(num_train_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """The log-SNR follows a Laplace quantile function (Hang et al. 2024); the two betas are not used.
+
+    As in diffusers, alphas_cumprod is the square root of SNR / (1 + SNR).
+    """
+    u = torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
+    log_snr = torch.where(u > 0.5, 0.5, -0.5) * (1 - 2 * (0.5 - u).abs() + 1e-6).log()
+    f = torch.sigmoid(log_snr).sqrt()
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
@@ -44,6 +55,7 @@ BETA_SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "scaled_linear": scaled_linear,
     "squaredcos_cap_v2": squaredcos_cap_v2,
     "sigmoid": sigmoid,
+    "laplace": laplace,
 }
 
 
@@ -51,6 +63,7 @@ BETA_SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
 class Schedule:
     """A noise schedule and what the network predicts under it. All tables are float64, shape (T,).
 
+    trained_betas  (T,), in place of `beta_schedule` and its two betas
     Raises ValueError where a field is out of range or unknown.
     """
 
@@ -59,7 +72,8 @@ class Schedule:
     beta_end: float = 0.02
     beta_schedule: str = "linear"
     prediction_type: PredictionType = "epsilon"
-    rescale_betas_zero_snr: bool = False  # x_{T-1} is then noise alone (Lin et al. 2024, algorithm 1)
+    rescale_betas_zero_snr: bool = False  # alphas_cumprod then ends at 0 (Lin et al. 2024, algorithm 1)
+    trained_betas: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.num_train_timesteps < 1:
@@ -72,13 +86,24 @@ class Schedule:
             allowed = get_args(PredictionType)
             raise ValueError(f"prediction_type {self.prediction_type!r} is not one of {allowed}")
         if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
-            raise ValueError("rescale_betas_zero_snr leaves nothing of x0 beside eps: predict v_prediction or sample")
+            raise ValueError(
+                "rescale_betas_zero_snr needs prediction_type v_prediction or sample: eps gives no x0 at T"
+            )
         if self.rescale_betas_zero_snr and self.num_train_timesteps < 2:
             raise ValueError("rescale_betas_zero_snr needs num_train_timesteps of at least 2")
+        if self.trained_betas is not None:
+            if len(self.trained_betas) != self.num_train_timesteps:
+                count = len(self.trained_betas)
+                raise ValueError(f"trained_betas must hold num_train_timesteps={self.num_train_timesteps}, not {count}")
+            if not all(0 < beta < 1 for beta in self.trained_betas):
+                raise ValueError("trained_betas must be between 0 and 1, both excluded")
 
     @cached_property
     def betas(self) -> Tensor:
-        betas = BETA_SCHEDULES[self.beta_schedule](self.num_train_timesteps, self.beta_start, self.beta_end)
+        if self.trained_betas is None:
+            betas = BETA_SCHEDULES[self.beta_schedule](self.num_train_timesteps, self.beta_start, self.beta_end)
+        else:
+            betas = torch.tensor(self.trained_betas, dtype=torch.float64)
         return _zero_terminal_snr(betas) if self.rescale_betas_zero_snr else betas
 
     @cached_property
@@ -96,7 +121,7 @@ class Schedule:
         return signal * x_prev + sigma * noise
 
     def target(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What the network is to predict at `t` (v: Salimans & Ho 2022, section 4)."""
+        """The network's target at `t` (v: Salimans & Ho 2022, section 4)."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":
@@ -105,7 +130,7 @@ class Schedule:
         return signal * noise - sigma * x0
 
     def min_snr_weights(self, gamma: float) -> Tensor:
-        """Weights (T,) for the loss at each timestep that stop steps with little noise from ruling the gradient.
+        """Weights (T,) of the loss at each timestep, which limit the share of steps with little noise.
 
         Hang et al. 2023, section 3.4: min(SNR, gamma) for x0, over SNR for eps, over SNR + 1 for v.
         """

@@ -17,7 +17,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from model import checkpoint
 from model.checkpoint import SCHEDULER_CONFIG, UNET_CONFIG, WEIGHTS, Card, CheckpointError
 from model.networks.unet import UNet, UNetConfig
-from model.sampling.schedule import Schedule
+from model.sampling.schedule import BETA_SCHEDULES, Schedule
 
 CONFIG = UNetConfig(
     sample_size=8,
@@ -30,6 +30,7 @@ CONFIG = UNetConfig(
     norm_eps=1e-6,
     num_class_embeds=3,
 )
+MODELS = Path(__file__).parents[2] / "checkpoints"
 UNCONDITIONAL = dataclasses.replace(CONFIG, num_class_embeds=None)
 SCHEDULE = Schedule(beta_end=0.03, prediction_type="v_prediction")
 CARD = Card(
@@ -113,11 +114,35 @@ def test_diffusers_loads_the_network(embeds: int | None, tmp_path: Path) -> None
         torch.testing.assert_close(unet(x_t, t, labels), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_diffusers_loads_the_schedule(saved: Path) -> None:
-    theirs = DDPMScheduler.from_pretrained(saved, subfolder="scheduler")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"beta_schedule": name} for name in BETA_SCHEDULES),
+        {"trained_betas": tuple(0.01 + 0.002 * t for t in range(50))},
+        {"rescale_betas_zero_snr": True},
+    ],
+    ids=str,
+)
+def test_diffusers_loads_the_schedule(fields: dict[str, Any], tmp_path: Path) -> None:
+    schedule = Schedule(num_train_timesteps=50, beta_end=0.03, prediction_type="v_prediction", **fields)
+    checkpoint.save(tmp_path / "tiny", network(), schedule, CARD)
+    assert checkpoint.load(tmp_path / "tiny").schedule == schedule
+    theirs = DDPMScheduler.from_pretrained(tmp_path / "tiny", subfolder="scheduler")
     assert theirs.config.prediction_type == "v_prediction"
     assert theirs.config.clip_sample
-    assert torch.allclose(theirs.alphas_cumprod.double(), SCHEDULE.alphas_cumprod, atol=1e-6)
+    # diffusers computes in float32: each of 50 factors, and each product, is rounded once.
+    torch.testing.assert_close(theirs.alphas_cumprod.double(), schedule.alphas_cumprod, atol=2 * 50 * 2**-24, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist", "mnist"])
+def test_digest_of_a_reference_model_has_not_changed(name: str) -> None:
+    """As its card of 0.1.0 has it."""
+    digests = {
+        "digits": "4b22bbc8957ac2dcc0e37cadc6eb7341fa482787f61cf22ccc796d46fe34676c",
+        "fashion-mnist": "798f74ba5adc59b4a89c1de7b6c0d6bc7792011e87d74978b30b409d356fa564",
+        "mnist": "c3222ad028a64559da9eba6d9b5907644c491d49fafb5d6ec1ae00eddab73f00",
+    }
+    assert checkpoint.load(MODELS / name).card.digest == digests[name]
 
 
 def test_diffusers_pipeline_samples_from_it(tmp_path: Path) -> None:
@@ -185,7 +210,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         (SCHEDULER_CONFIG, {"clip_sample_range": 2.0}, "clip_sample_range=2.0"),
         (SCHEDULER_CONFIG, {"thresholding": True}, "thresholding=True"),
         (SCHEDULER_CONFIG, {"trained_betas": [0.1, 0.2]}, "trained_betas"),
-        (SCHEDULER_CONFIG, {"beta_schedule": "laplace"}, "'laplace'"),
+        (SCHEDULER_CONFIG, {"trained_betas": 0.1}, "tiny"),
+        (SCHEDULER_CONFIG, {"beta_schedule": "sawtooth"}, "'sawtooth'"),
+        (SCHEDULER_CONFIG, {"beta_schedule": "laplace"}, "digest"),
         (SCHEDULER_CONFIG, {"prediction_type": "flow"}, "'flow'"),
         (SCHEDULER_CONFIG, {"beta_end": 0.02}, "digest"),
         ("card.json", {"digest": "0" * 64}, "digest"),

@@ -1,4 +1,4 @@
-"""The samplers' tables: their rows, their timesteps, and the one step that serves them all."""
+"""The samplers' tables: their rows, their timesteps, and the update rule."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from model.sampling.schedule import PredictionType, Schedule
 from tests.model.stands import SIZE, Mixer
 
 TABLES = sorted(samplers.SAMPLERS)
-NOISE_ALONE = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+ZERO_SNR = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
 
 
-def test_each_row_is_the_papers_formula() -> None:
+def test_ddpm_rows_are_the_papers_formula() -> None:
     """Ho et al. 2020, algorithm 2, line 4, in terms of eps; without clipping it is the same line."""
     schedule = Schedule()
     table = samplers.table("ddpm", schedule, schedule.num_train_timesteps)
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
     abar = torch.cumprod(1 - betas, 0)
-    P, Q, _, _, A, B, C, D, E = table.coefficients.flip(0).unbind(1)  # by t
+    by_t = samplers.Columns(*(column.flip(0) for column in table.columns))
     alpha = 1 - betas
-    torch.testing.assert_close(A + B * P, 1 / alpha.sqrt())  # what multiplies x_t
-    torch.testing.assert_close(B * Q, -betas / (alpha.sqrt() * (1 - abar).sqrt()))  # and eps
+    torch.testing.assert_close(by_t.x + by_t.x0 * by_t.x0_from_x, 1 / alpha.sqrt())  # the coefficient of x_t
+    torch.testing.assert_close(by_t.x0 * by_t.x0_from_output, -betas / (alpha.sqrt() * (1 - abar).sqrt()))  # and of eps
     sigma = (betas[1:] * (1 - abar[:-1]) / (1 - abar[1:])).sqrt()
-    torch.testing.assert_close(E[1:], sigma)
-    assert E[0] == 0
-    assert not C.any()
-    assert not D.any()
+    torch.testing.assert_close(by_t.noise[1:], sigma)
+    assert by_t.noise[0] == 0
+    assert not by_t.x0_prev.any()
+    assert not by_t.eps.any()
     assert torch.equal(table.timesteps, torch.arange(999, -1, -1))
 
 
@@ -45,13 +45,26 @@ def test_prediction_columns_undo_the_forward_process(prediction_type: Prediction
     eps = torch.randn(20, 1, 2, 2, generator=generator, dtype=torch.float64)
     x_t = schedule.q_sample(x0, table.timesteps, eps)
     output = schedule.target(x0, table.timesteps, eps)
-    P, Q, R, S = table.coefficients[:, :4, None, None, None].unbind(1)
-    torch.testing.assert_close(P * x_t + Q * output, x0)
-    torch.testing.assert_close(R * x_t + S * output, eps)
+    of = samplers.Columns(*table.coefficients[:, :, None, None, None].unbind(1))
+    torch.testing.assert_close(of.x0_from_x * x_t + of.x0_from_output * output, x0)
+    torch.testing.assert_close(of.eps_from_x * x_t + of.eps_from_output * output, eps)
 
 
-def test_rows_of_different_tables_share_one_step() -> None:
-    """Each image under its own row is what it is alone."""
+def test_columns_are_the_coefficients_by_name() -> None:
+    """The names are those of the update rule: a term with coefficient 1 and all others 0 is that term."""
+    terms = dict(zip(("x", "x0_prev", "output", "noise"), torch.randn(4, 1, 1, 2, 2).unbind(0), strict=True))
+    for name in ("x", "x0_prev", "noise"):
+        row = torch.tensor([[float(column == name) for column in samplers.Columns._fields]])
+        x, _ = samplers.step(row, terms["x"], terms["x0_prev"], terms["output"], terms["noise"], ["none"])
+        assert torch.equal(x, terms[name])
+    table = samplers.table("ddim", Schedule(), 10, eta=0.5)
+    for column, name in enumerate(samplers.Columns._fields):
+        assert torch.equal(getattr(table.columns, name), table.coefficients[:, column])
+    assert torch.equal(table.noise, table.columns.noise)
+
+
+def test_rows_of_different_tables_in_one_step_change_no_bit() -> None:
+    """Each image is the same in a batch of other samplers, step counts and thresholdings as alone."""
     schedule = Schedule()
     kinds = (list(get_args(samplers.Thresholding)) * 4)[: 2 * len(TABLES)]
     row = torch.stack([samplers.table(name, schedule, k).coefficients[k // 2] for name in TABLES for k in (7, 90)])
@@ -65,7 +78,7 @@ def test_rows_of_different_tables_share_one_step() -> None:
         assert torch.equal(together[1][one], alone[1])
 
 
-def test_the_last_step_is_the_clipped_image() -> None:
+def test_last_step_returns_the_clipped_x0() -> None:
     schedule = Schedule()
     for name in samplers.SAMPLERS:
         last = samplers.table(name, schedule, 10).coefficients[-1:]
@@ -76,13 +89,12 @@ def test_the_last_step_is_the_clipped_image() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
-def test_a_first_row_knows_no_x0_before_it(name: str) -> None:
-    """So image-to-image may start anywhere with a table of its own."""
-    C = samplers.table(name, Schedule(), 10).coefficients[0, 6]
-    assert C == 0
+def test_first_row_uses_no_x0_of_a_step_before(name: str) -> None:
+    """So image-to-image starts at any timestep with a table of its own."""
+    assert samplers.table(name, Schedule(), 10).columns.x0_prev[0] == 0
 
 
-def test_sampling_yields_every_step_and_depends_on_the_seed_alone() -> None:
+def test_sampling_yields_every_step_and_is_determined_by_the_seed() -> None:
     network = Mixer(Schedule())
     table = samplers.table("ddpm", Schedule(), 12)
     first, again = (list(samplers.sample(network, table, seed=5, count=3)) for _ in range(2))
@@ -93,7 +105,7 @@ def test_sampling_yields_every_step_and_depends_on_the_seed_alone() -> None:
     assert first[-1].shape == (3, 3, SIZE, SIZE)
 
 
-def test_guidance() -> None:
+def test_guidance_is_the_papers_formula() -> None:
     """Ho & Salimans 2022, eq. 6: (1 + w)·conditional - w·unconditional, with w = scale - 1."""
     generator = torch.Generator().manual_seed(0)
     conditional, unconditional = torch.randn(2, 3, 1, 2, 2, generator=generator).unbind(0)
@@ -105,7 +117,7 @@ def test_guidance() -> None:
 
 
 @pytest.mark.parametrize("spacing", sorted(samplers.SPACINGS))
-def test_timesteps_are_distinct_and_fall_for_every_number_of_steps(spacing: str) -> None:
+def test_timesteps_are_distinct_and_falling_for_every_number_of_steps(spacing: str) -> None:
     for steps in range(1, 1001):
         timesteps = samplers.SPACINGS[spacing](1000, steps)
         assert len(timesteps) == steps
@@ -125,14 +137,14 @@ def test_timesteps_are_distinct_for_any_schedule(spacing: str, data: st.DataObje
     assert (timesteps.diff() < 0).all()
 
 
-def test_a_later_start_is_a_table_of_its_own() -> None:
-    """Below `start` alone, with no x̂0 from before, and every number of rows that it holds."""
+def test_table_with_a_start_holds_timesteps_below_it() -> None:
+    """For every number of rows up to `start`; the first row uses no x̂0 of a step before."""
     for name in samplers.SAMPLERS:
         for steps in (1, 2, 30, 300):
             table = samplers.table(name, Schedule(), steps, start=300)
             assert len(table) == steps
             assert table.timesteps[0] == 299
-            assert table.coefficients[0, 6] == 0
+            assert table.columns.x0_prev[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -150,7 +162,7 @@ def test_a_later_start_is_a_table_of_its_own() -> None:
         (("ddim", 10, {"eta": -0.1}), "eta"),
     ],
 )
-def test_what_no_table_can_be_made_for_is_named(call: tuple[Any, ...], named: str) -> None:
+def test_bad_argument_of_table_is_refused_by_name(call: tuple[Any, ...], named: str) -> None:
     sampler, steps, *options = call
     with pytest.raises(ValueError, match=named):
         samplers.table(sampler, Schedule(), steps, **dict(*options))
@@ -160,8 +172,8 @@ def test_what_no_table_can_be_made_for_is_named(call: tuple[Any, ...], named: st
 @pytest.mark.parametrize("spacing", sorted(samplers.SPACINGS))
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 1000])
 def test_tables_are_finite(name: str, spacing: str, steps: int) -> None:
-    """Where nothing of the image is left, too: the limits are taken."""
-    for schedule in (Schedule(), NOISE_ALONE, Schedule(beta_schedule="squaredcos_cap_v2")):
+    """At zero SNR as well, where the coefficients are limits."""
+    for schedule in (Schedule(), ZERO_SNR, Schedule(beta_schedule="squaredcos_cap_v2")):
         table = samplers.table(name, schedule, steps, spacing=spacing)
         assert len(table) == steps
         assert table.coefficients.shape == (steps, 9)

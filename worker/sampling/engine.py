@@ -266,7 +266,7 @@ class Engine:
 
     def _noise(self, waves: list[Wave]) -> Tensor:
         """Each row's noise (B, C, H, W), a function of its seed, index and row of the table alone; 0 where E is 0."""
-        noisy = [wave for wave in waves if wave.task.table.coefficients[wave.row, -1] != 0]
+        noisy = [wave for wave in waves if wave.task.table.noise[wave.row] != 0]
         drawn = dict[Wave, Tensor]()
         if noisy:
             seeds = self._per_row(noisy, lambda wave: torch.tensor(noise.to_int64(wave.task.seed)))
