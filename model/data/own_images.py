@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from model import images
@@ -23,7 +23,16 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 GREY = ("1", "L", "LA")  # Pillow's modes
 HELD_OUT = 10  # every tenth image is the test split
 MEMORY_SHARE = 0.5  # of the machine's, that images may fill
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, zipfile.BadZipFile)
+# EXIF 2.3, section 4.6.4: what turns an image upright that is stored with this orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +110,11 @@ def _class_names(path: Path, places: list[PurePosixPath]) -> list[str]:
 
 
 def _header(file: File) -> tuple[str, tuple[int, int]] | None:
-    """Mode and size, without unpacking the pixels; None where even these cannot be read."""
+    """Mode and size, without decoding the pixels; None if they cannot be read."""
     try:
         with Image.open(io.BytesIO(file.read())) as image:
             return image.mode, image.size
-    except UNREADABLE:
+    except Exception:  # Pillow and zipfile raise many types on damaged files, TypeError and RuntimeError among them
         return None
 
 
@@ -128,15 +137,27 @@ def _allocate(path: Path, count: int, channels: int, side: int) -> Tensor:
 
 
 def _decode(file: File, pixels: Tensor) -> bool:
-    """Reads a picture into `pixels` (C, H, W); whether it could."""
+    """Reads an image into `pixels` (C, H, W). Returns False if it cannot be read."""
     channels, side, _ = pixels.shape
     try:
-        with Image.open(io.BytesIO(file.read())) as image:
-            image.load()
-    except UNREADABLE:
+        with Image.open(io.BytesIO(file.read())) as stored:
+            stored.load()
+            image = _upright(stored)
+    except Exception:  # as in _header
         return False
-    upright: Image.Image = ImageOps.exif_transpose(image)  # a phone's pictures lie on their side otherwise
-    # Converted first: Pillow resizes palettes and black-and-white by the nearest pixel.
-    converted = images.converted(upright, channels)
+    # Converted before it is resized: Pillow resizes palettes and black-and-white by the nearest pixel.
+    converted = images.converted(image, channels)
     pixels.copy_(images.from_pil(ImageOps.fit(converted, (side, side)), channels))
     return True
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says; as it is stored if EXIF is absent or malformed.
+
+    Not ImageOps.exif_transpose: it also writes the EXIF anew, and raises on entries that are malformed.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # SyntaxError where the header is malformed, and others
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

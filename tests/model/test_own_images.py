@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from model import data
@@ -74,6 +75,61 @@ def test_a_camera_held_upright_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.fromarray(pixels.numpy()).save(tmp_path / "photo.png", exif=exif)
     assert torch.equal(data.load(str(tmp_path)).images[0, 0], pixels.rot90(-1))
+
+
+def exif_with(*entries: tuple[int, int, int, int]) -> bytes:
+    """EXIF whose only directory holds (tag, type, count, value) entries (TIFF 6.0, section 2)."""
+    directory = struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + directory + b"\0" * 4
+
+
+ORIENTATION_6 = (0x0112, 3, 1, 6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_applied_like_pillow(orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise(8, 8).numpy()).save(path, exif=exif_with((0x0112, 3, 1, orientation)))
+    with Image.open(path) as image:
+        expected = np.array(ImageOps.exif_transpose(image))
+    assert torch.equal(data.load(str(tmp_path)).images[0, 0], torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize(
+    ("exif", "turned"),
+    [
+        (b"Exif\0\0XX*\0\x08\0\0\0\x01\0", False),  # no TIFF header: SyntaxError
+        (exif_with(ORIENTATION_6, (0x011A, 2, 1, 65)), True),  # XResolution as text: TypeError when written
+        (exif_with(ORIENTATION_6, (0x0100, 2, 2, 0x41)), True),  # ImageWidth as text: struct.error when written
+    ],
+    ids=["header", "resolution", "width"],
+)
+def test_malformed_exif_does_not_stop_loading(exif: bytes, turned: bool, tmp_path: Path) -> None:
+    """The image is kept, and turned where the orientation itself can be read."""
+    pixels = noise(8, 8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "photo.png", exif=exif)
+    dataset = data.load(str(tmp_path))
+    assert dataset.skipped == ()
+    assert torch.equal(dataset.images[0, 0], pixels.rot90(-1) if turned else pixels)
+
+
+def test_image_that_raises_another_error_is_skipped(tmp_path: Path) -> None:
+    """Pillow raises TypeError for a TIFF whose StripOffsets are text, zipfile RuntimeError for an encrypted entry."""
+    picture(tmp_path / "good.png")
+    picture(tmp_path / "bad.tif")
+    whole = bytearray((tmp_path / "bad.tif").read_bytes())
+    entry = whole.index(struct.pack("<HH", 0x0111, 4))
+    whole[entry + 2] = 2
+    (tmp_path / "bad.tif").write_bytes(whole)
+    assert data.load(str(tmp_path)).skipped == ("bad.tif",)
+
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.write(tmp_path / "good.png", "a.png")
+        archive.write(tmp_path / "good.png", "b.png")
+    packed = bytearray((tmp_path / "mine.zip").read_bytes())
+    packed[packed.rindex(b"PK\x01\x02") + 8] |= 1  # the flag of encryption, in the directory's last entry
+    (tmp_path / "mine.zip").write_bytes(packed)
+    assert data.load(str(tmp_path / "mine.zip")).skipped == ("b.png",)
 
 
 def test_palettes_are_resized_as_colours(tmp_path: Path) -> None:
