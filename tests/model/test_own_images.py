@@ -140,6 +140,20 @@ def test_palettes_are_resized_as_colours(tmp_path: Path) -> None:
     assert ((images[..., 2:-2] > 64) & (images[..., 2:-2] < 192)).all()
 
 
+@pytest.mark.parametrize("size", [None, 4])
+def test_palette_with_transparency_in_bytes_loads_without_warning(size: int | None, tmp_path: Path) -> None:
+    """Pillow's UserWarning, an error in tests. Colours are kept whatever their transparency is."""
+    Image.fromarray(noise(8, 8, 3).numpy()).quantize(16).save(tmp_path / "sprite.png", transparency=bytes(range(16)))
+    with Image.open(tmp_path / "sprite.png") as image:
+        assert isinstance(image.info["transparency"], bytes)
+        palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
+        expected = torch.from_numpy(palette[np.asarray(image)]).permute(2, 0, 1)
+    dataset = data.load(str(tmp_path), size=size)
+    assert dataset.skipped == ()
+    if size is None:
+        assert torch.equal(dataset.images[0], expected)
+
+
 def test_a_size_crops_to_the_middle(tmp_path: Path) -> None:
     wide = picture(tmp_path / "wide.png", size=(12, 8))
     tall = picture(tmp_path / "tall.png", size=(8, 14))
