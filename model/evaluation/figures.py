@@ -33,16 +33,20 @@ GIF_COLOURS = 16  # of all frames but the last: noise does not compress, and the
 GIF_FRAME_MS, GIF_LAST_FRAME_MS = 120, 2000
 
 
-def loss_curve(losses: Sequence[float], steps_an_epoch: int | None = None) -> bytes:
-    """The loss of every training step, its running mean and, where epochs are known, the mean of each."""
+def loss_curve(losses: Sequence[float], steps_per_epoch: int | None = None, *, weighting: str = "none") -> bytes:
+    """The loss of every training step, its running mean and, where epochs are known, the mean of each epoch.
+
+    weighting  the name of the loss's weighting, for the axis label; "none" is the plain mean squared error
+    """
     window = max(1, len(losses) // SMOOTHING)
     with _figure(3.5) as (figure, png):
         axes = figure.add_subplot()
         axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.5, label="each step")
         _means(axes, losses, window, color="tab:blue", label=f"mean of {window} steps")
-        if steps_an_epoch is not None and len(losses) >= 2 * steps_an_epoch:
-            _means(axes, losses, steps_an_epoch, color="tab:red", marker="o", markersize=3, label="mean of an epoch")
-        axes.set(xlabel="step", ylabel="loss", yscale="log")
+        if steps_per_epoch is not None and len(losses) >= 2 * steps_per_epoch:
+            _means(axes, losses, steps_per_epoch, color="tab:red", marker="o", markersize=3, label="mean of an epoch")
+        label = "loss" if weighting == "none" else f"loss, weighted by {weighting}"
+        axes.set(xlabel="step", ylabel=label, yscale="log")
         axes.grid(alpha=0.3)
         axes.legend()
     return png.getvalue()

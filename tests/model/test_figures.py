@@ -7,6 +7,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -49,7 +51,7 @@ def test_every_picture_is_drawn(digits: Tensor, run: figures.Trajectory) -> None
     losses = [1 / (i + 1) for i in range(100)]
     for png in (
         figures.loss_curve(losses),
-        figures.loss_curve(losses, steps_an_epoch=10),
+        figures.loss_curve(losses, steps_per_epoch=10),
         figures.loss_curve(losses[:1]),
         figures.noise_schedule(SCHEDULE),
         figures.noise_schedule(Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)),
@@ -61,6 +63,24 @@ def test_every_picture_is_drawn(digits: Tensor, run: figures.Trajectory) -> None
         figures.real_beside_generated(digits[:9], run.x0[-1]),
     ):
         assert_drawn(png)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "label"), [("none", "loss"), ("min-SNR, gamma 5", "loss, weighted by min-SNR, gamma 5")]
+)
+def test_loss_curve_labels_its_axis_with_the_weighting(
+    weighting: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure: Figure) -> None:
+            drawn.append(figure)
+            super().__init__(figure)
+
+    monkeypatch.setattr(figures, "FigureCanvasAgg", Canvas)
+    figures.loss_curve([0.5, 0.4], weighting=weighting)
+    assert drawn[0].axes[0].get_ylabel() == label
 
 
 def test_colours_are_drawn(digits: Tensor) -> None:
