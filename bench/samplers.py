@@ -23,7 +23,7 @@ from bench.report import machine, write_section
 from jobs.resolve import resolve
 from jobs.schema import CYCLE, GenerateRequest
 from model import data
-from model.evaluation.evaluate import Reference
+from model.evaluation.reference import Reference
 from model.hardware import default_device
 from model.images import from_uint8
 from worker import offline

@@ -35,6 +35,8 @@ def converted(image: Image.Image, channels: int) -> Image.Image:
     """A Pillow image of any mode, as 8-bit grey or RGB."""
     if image.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
         image = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # Pillow warns about a direct conversion
     return image.convert("L" if channels == 1 else "RGB")
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from jobs.resolve import resolve
 from jobs.schema import CYCLE, GenerateRequest, JobSpec
 from model.data import Dataset
-from model.evaluation.evaluate import Reference
 from model.evaluation.likelihood import bits_per_dimension
+from model.evaluation.reference import Reference
 from model.images import from_uint8, to_uint8
 from model.sampling import samplers
 from worker.catalog import Model, load_model

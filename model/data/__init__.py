@@ -1,4 +1,4 @@
-"""The data sets that models are trained on: named ones, and images of the user's own."""
+"""Training data: named data sets, and folders or ZIPs of the user's own images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ __all__ = ["SPLITS", "DataError", "Dataset", "Split", "load"]
 
 
 def load(source: str, *, root: Path | None = None, split: Split = "train", size: int | None = None) -> Dataset:
-    """The data set named `source` (one of `named.SOURCES`, or a folder or ZIP), at `size` × `size` pixels where given.
+    """Loads a data set.
 
-    Without `root`, torchvision downloads into data/. Raises DataError where there is nothing to read.
+    source  a name in `named.SOURCES`, or the path of a folder or ZIP
+    root    folder of the named data sets; without it torchvision downloads them into data/
+    size    resizes the images to `size` × `size` pixels
+    Raises DataError if the data cannot be read.
     """
     if source in named.SOURCES:
         dataset = named.SOURCES[source](root, split)

@@ -1,4 +1,4 @@
-"""A data set in memory: one uint8 tensor, which small images fit into. No workers, no queue, exact order."""
+"""A data set in memory, as one uint8 tensor: small images fit, and their order is exact."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class DataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """images: uint8 (N, C, H, W); labels: int64 (N,) into `classes`, or None where there are no classes.
+    """images: uint8 (N, C, H, W); labels: int64 (N,), indices into `classes`, or None without classes.
 
-    skipped  files that could not be read, of both splits
+    skipped  unreadable files of both splits
     """
 
     source: str
@@ -32,6 +32,6 @@ class Dataset:
         return len(self.images)
 
     def select(self, chosen: Tensor) -> Dataset:
-        """The images that `chosen` names, by their numbers or by a bool for each."""
+        """The images at the indices `chosen`, or where the boolean mask `chosen` is true."""
         labels = None if self.labels is None else self.labels[chosen]
         return replace(self, images=self.images[chosen], labels=labels)

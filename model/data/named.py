@@ -1,4 +1,4 @@
-"""Named data sets: scikit-learn's digits, and those that torchvision reads."""
+"""Named data sets: scikit-learn's digits, and MNIST, Fashion-MNIST and CIFAR-10 through torchvision."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 
 from model.data.dataset import DataError, Dataset, Split
 
-DIGITS_HELD_OUT = 360  # of scikit-learn's digits, drawn at random, are the test split, which it does not come with
+DIGITS_HELD_OUT = 360  # images of the test split, drawn at random: scikit-learn ships no split
 
 
 def digits(root: Path | None, split: Split) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8×8 grey. They come with the package, so `root` is not used."""
+    """scikit-learn's 1,797 handwritten digits, 8×8 grey. They are part of the package: `root` is unused."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     pixels = torch.from_numpy(bunch.images / 16 * 255).round().to(torch.uint8)[:, None]
     names = tuple(str(name) for name in bunch.target_names)
-    every = Dataset("digits", pixels, torch.from_numpy(bunch.target).long(), names)
-    # Not every fifth: the digits come in turn, so that a stride would hold out some classes and leave others.
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))
+    both_splits = Dataset("digits", pixels, torch.from_numpy(bunch.target).long(), names)
+    # Random, because the digits are stored in cyclic order: a stride would hold out some classes entirely.
+    order = torch.randperm(len(both_splits), generator=torch.Generator().manual_seed(0))
     held_out, learnt = order.tensor_split([DIGITS_HELD_OUT])
-    return every.select((held_out if split == "test" else learnt).sort().values)
+    return both_splits.select((held_out if split == "test" else learnt).sort().values)
 
 
 def mnist(root: Path | None, split: Split) -> Dataset:
@@ -49,7 +49,7 @@ def cifar10(root: Path | None, split: Split) -> Dataset:
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"CIFAR-10 is not in {where}: put the folder cifar-10-batches-py (from cifar-10-python.tar.gz) "
-            f"there, or leave out --data-root to download it ({error})"
+            f"there, or omit --data-root to download it ({error})"
         ) from error
     pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
     return Dataset("cifar10", pixels, torch.tensor(data.targets), tuple(data.classes))
@@ -64,14 +64,14 @@ SOURCES: dict[str, Callable[[Path | None, Split], Dataset]] = {
 
 
 def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
-    """torchvision's MNIST family; under a given root the files may still be packed (.gz)."""
+    """torchvision's MNIST family. The files under `root` may be compressed (.gz); `root` may be read-only."""
     name = kind.__name__
     if root is None:
         try:
             return _from_torchvision(source, kind("data", train=split == "train", download=True))
         except (RuntimeError, OSError) as error:
             raise DataError(
-                f"{name} could not be downloaded ({error}): give --data-root a folder that holds {name}/raw"
+                f"{name} could not be downloaded ({error}): set --data-root to a folder that contains {name}/raw"
             ) from error
     raw = root / name / "raw"
     stems = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
@@ -86,7 +86,7 @@ def _idx(source: str, kind: type, root: Path | None, split: Split) -> Dataset:
             else:
                 raise DataError(
                     f"{raw / stem} is missing: put {', '.join(stems)} (or their .gz) into {raw}, "
-                    "or leave out --data-root to download them"
+                    "or omit --data-root to download them"
                 )
         return _from_torchvision(source, kind(unpacked, train=split == "train", download=False))
 

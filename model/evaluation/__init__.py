@@ -1,1 +1,1 @@
-"""How good a model is: metrics, likelihood, and figures for people."""
+"""Evaluation of a model: metrics, likelihood and figures."""

@@ -1,4 +1,4 @@
-"""A small classifier of a data set: what judges samples, since it has learnt from real images alone."""
+"""A small classifier, trained on real images only, that recognises samples and extracts their features."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from model import images
 from model.checkpoint import write_atomically
 from model.data import Dataset
 
-VERSION = 1  # part of the cache's key: raise it with every change to the network or its training
+VERSION = 1  # part of the cache key: increment it when the network or its training changes
 STEPS = 1200
 BATCH_SIZE = 128
 PEAK_LEARNING_RATE = 5e-3
-WIDTHS = (32, 64, 128, 256)  # of the convolutions, the last one again where images have more halvings to give
-LARGEST_SIDE = 7  # of what the last convolution sees
-CHUNK = 1024  # images looked at together
+WIDTHS = (32, 64, 128, 256)  # of the convolutions; the last is repeated for images that are halved more often
+LARGEST_SIDE = 7  # of the last convolution's maps
+CHUNK = 1024  # images per forward pass
 
 
 class Classifier(nn.Module):
-    """Convolutions with batch norm, halving between them, and a linear layer over what is left."""
+    """Convolutions with batch norm and max pooling between them, then one linear layer."""
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
@@ -43,23 +43,23 @@ class Classifier(nn.Module):
         self.head = nn.Linear(channels * size * size, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) -> logits (B, classes), and the means of the last maps (B, F)."""
+        """Images (B, C, H, W) -> logits (B, classes), and features (B, F): the means of the last maps."""
         maps = self.features(x)
         return self.head(maps.flatten(1)), maps.mean(dim=(2, 3))
 
     @torch.no_grad()
-    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, C, H, W) -> how likely each class is (B, classes), and features (B, F): float32, on the CPU."""
+    def predict(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, C, H, W) -> class probabilities (B, classes) and features (B, F), float32 on the CPU."""
         device = self.head.weight.device
-        looks = [self(images.from_uint8(chunk.to(device))) for chunk in pixels.split(CHUNK)]
-        logits, features = (torch.cat([look[i] for look in looks]).float().cpu() for i in (0, 1))
+        outputs = [self(images.from_uint8(chunk.to(device))) for chunk in pixels.split(CHUNK)]
+        logits, features = (torch.cat([output[i] for output in outputs]).float().cpu() for i in (0, 1))
         return logits.softmax(dim=1), features
 
 
 def train(data: Dataset, cache: Path, *, device: str | torch.device = "cpu", seed: int = 0) -> Classifier:
-    """A classifier of `data`, its weights from the folder `cache` where they lie there already.
+    """Trains a classifier of `data`, or loads its weights from the folder `cache`.
 
-    On one device `seed` fixes the weights. Raises ValueError where there are no images, or no classes.
+    `seed` determines the weights on one device. Raises ValueError for data without images or without classes.
     """
     if data.labels is None or not len(data):
         raise ValueError(f"{data.source} needs images with classes to train a classifier")
@@ -67,7 +67,7 @@ def train(data: Dataset, cache: Path, *, device: str | torch.device = "cpu", see
     network = _untrained(data, seed).to(device)
     try:
         network.load_state_dict(load_file(path, device=str(device)))
-    except (OSError, SafetensorError, RuntimeError):  # absent or damaged: the weights can be had again
+    except (OSError, SafetensorError, RuntimeError):  # absent or damaged
         _train(network, data, seed)
         cache.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
@@ -75,16 +75,16 @@ def train(data: Dataset, cache: Path, *, device: str | torch.device = "cpu", see
 
 
 def _untrained(data: Dataset, seed: int) -> Classifier:
-    """The network as `seed` draws it; the global generator is left as it was."""
+    """The network with initial weights drawn from `seed`; the global generator keeps its state."""
     _, channels, size, _ = data.images.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Channels last is what convolutions on a CPU are made for: two to three times as fast here.
+        # Convolutions on a CPU are two to three times as fast with channels last.
         return Classifier(channels, size, len(data.classes)).to(memory_format=torch.channels_last)
 
 
 def _train(network: Classifier, data: Dataset, seed: int) -> None:
-    """AdamW under one cycle of the learning rate (Smith & Topin 2018)."""
+    """AdamW with the one-cycle learning rate (Smith & Topin 2018)."""
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=STEPS)
@@ -100,7 +100,7 @@ def _train(network: Classifier, data: Dataset, seed: int) -> None:
 
 
 def _batches(data: Dataset, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """STEPS batches, uint8 (B, C, H, W) and (B,): every image once an epoch, however few there are."""
+    """Yields STEPS batches, uint8 (B, C, H, W) and (B,), from shuffled epochs that may be shorter than a batch."""
     assert data.labels is not None
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64)
@@ -112,7 +112,7 @@ def _batches(data: Dataset, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _cache_name(data: Dataset, seed: int) -> str:
-    """One name for one classifier: of what, at which size, and of which data exactly (two folders may share a name)."""
+    """A file name from source, size, seed and a digest of the data: two folders may share their name."""
     assert data.labels is not None
     content = hashlib.sha256(data.images.numpy().tobytes() + data.labels.numpy().tobytes()).hexdigest()[:12]
     size = data.images.shape[-1]

@@ -1,6 +1,6 @@
-"""Pictures of what a model learnt from, how it was trained and how it samples, for people who look before they read.
+"""Figures of a model's data, training and sampling.
 
-Each is a PNG (or GIF) as bytes. They share one style, and letters that stay legible at the width of a README.
+Each is a PNG (or GIF) as bytes, in one style, with text that stays legible at the width of a README.
 """
 
 from __future__ import annotations
@@ -22,45 +22,49 @@ from model.sampling.schedule import Schedule
 
 Predictor = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x_t, t, labels) -> the network's output
 
-SMOOTHING = 200  # points that a smoothed curve has at the most
+MAX_POINTS = 200  # of a smoothed curve
 DPI = 120
 WIDTH = 7.0  # inches
 BINS = 64
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the schedule, from which one step denoises
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the schedule, at which one_step starts
 GIF_SIDE = 300
 GIF_FRAMES = 30
-GIF_COLOURS = 16  # of all frames but the last: noise does not compress, and these are a quarter of its bytes
+GIF_COLOURS = 16  # of all frames but the last: reduces noise, which does not compress, to a quarter of the bytes
 GIF_FRAME_MS, GIF_LAST_FRAME_MS = 120, 2000
 
 
-def loss_curve(losses: Sequence[float], steps_an_epoch: int | None = None) -> bytes:
-    """The loss of every training step, its running mean and, where epochs are known, the mean of each."""
-    window = max(1, len(losses) // SMOOTHING)
+def loss_curve(losses: Sequence[float], steps_per_epoch: int | None = None, *, weighting: str = "none") -> bytes:
+    """The loss of every training step, its running mean and, where epochs are known, the mean of each epoch.
+
+    weighting  the name of the loss's weighting, for the axis label; "none" is the plain mean squared error
+    """
+    window = max(1, len(losses) // MAX_POINTS)
     with _figure(3.5) as (figure, png):
         axes = figure.add_subplot()
         axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.5, label="each step")
         _means(axes, losses, window, color="tab:blue", label=f"mean of {window} steps")
-        if steps_an_epoch is not None and len(losses) >= 2 * steps_an_epoch:
-            _means(axes, losses, steps_an_epoch, color="tab:red", marker="o", markersize=3, label="mean of an epoch")
-        axes.set(xlabel="step", ylabel="loss", yscale="log")
+        if steps_per_epoch is not None and len(losses) >= 2 * steps_per_epoch:
+            _means(axes, losses, steps_per_epoch, color="tab:red", marker="o", markersize=3, label="mean of each epoch")
+        label = "loss" if weighting == "none" else f"loss, weighted by {weighting}"
+        axes.set(xlabel="step", ylabel=label, yscale="log")
         axes.grid(alpha=0.3)
         axes.legend()
     return png.getvalue()
 
 
 def noise_schedule(schedule: Schedule) -> bytes:
-    """What is left of the image and what is noise at every timestep; the noise that a step adds; their ratio."""
+    """Coefficients of image and noise in x_t, the betas, and the signal-to-noise ratio, by timestep."""
     abar = schedule.alphas_cumprod
     with _figure(2.6) as (figure, png):
         left, middle, right = figure.subplots(1, 3)
-        left.plot(abar.sqrt(), label="of the image")
-        left.plot((1 - abar).sqrt(), label="of the noise")
-        left.set(title="x_t is so much", xlabel="timestep")
+        left.plot(abar.sqrt(), label="image, √ᾱ")
+        left.plot((1 - abar).sqrt(), label="noise, √(1 - ᾱ)")
+        left.set(title="coefficients in x_t", xlabel="timestep")
         left.legend(fontsize=8, loc="center right")
         middle.plot(schedule.betas)
         middle.set(title="beta", xlabel="timestep")
         right.plot((abar / (1 - abar)).clamp(min=1e-8).log10())
-        right.set(title="log10 of signal to noise", xlabel="timestep")
+        right.set(title="log10 of the SNR", xlabel="timestep")
         for axes in (left, middle, right):
             axes.grid(alpha=0.3)
     return png.getvalue()
@@ -87,9 +91,9 @@ def one_step(
     schedule: Schedule,
     seed: int = 0,
 ) -> bytes:
-    """Noised images (N, C, H, W) and what the network takes each for at one look, from a quarter of the noise on."""
+    """Noised images (N, C, H, W) and their x̂0 after a single network evaluation, at each of SHARES."""
     generator = torch.Generator().manual_seed(seed)
-    rows: list[tuple[str, Tensor]] = [("truth", x0)]
+    rows: list[tuple[str, Tensor]] = [("original", x0)]
     for share in SHARES:
         start = max(1, round(share * schedule.num_train_timesteps))
         table = samplers.table("ddim", schedule, 1, start=start)
@@ -107,7 +111,7 @@ def one_step(
 
 
 class Trajectory:
-    """Some steps of a reverse process, kept: x and x̂0 (N, C, H, W) of each, the timesteps, and every step's mean."""
+    """A reverse process: x and x̂0 (N, C, H, W) of `kept` steps, and pixel mean and standard deviation of all."""
 
     def __init__(self, steps: Iterator[tuple[Tensor, Tensor]], timesteps: Tensor, kept: int) -> None:
         wanted = {round(i * (len(timesteps) - 1) / (kept - 1)) for i in range(kept)}
@@ -123,7 +127,7 @@ class Trajectory:
 
 
 def reverse_process(run: Trajectory, count: int = 6, columns: int = 10) -> bytes:
-    """Images as they come out of the noise, one a row: x_t, and below it what the network takes it for."""
+    """x_t and, below it, x̂0 along the reverse process; two rows per image."""
     chosen = [round(i * (len(run.x) - 1) / (columns - 1)) for i in range(columns)]
     with _figure(WIDTH * count * 2 / (columns + 1)) as (figure, png):
         grid = figure.subplots(2 * count, columns)
@@ -138,7 +142,7 @@ def reverse_process(run: Trajectory, count: int = 6, columns: int = 10) -> bytes
 
 
 def intensity(run: Trajectory) -> bytes:
-    """The mean of all pixels and their spread over the reverse process, from noise on the left."""
+    """Mean and standard deviation of all pixels along the reverse process, from noise on the left."""
     mean, spread = torch.tensor(run.mean), torch.tensor(run.spread)
     with _figure(2.8) as (figure, png):
         axes = figure.add_subplot()
@@ -152,7 +156,7 @@ def intensity(run: Trajectory) -> bytes:
 
 
 def pixel_histograms(real: Tensor, generated: Tensor) -> bytes:
-    """How often each intensity occurs in real and in generated images (N, C, H, W)."""
+    """Histograms of pixel intensity in real and in generated images (N, C, H, W)."""
     with _figure(2.8) as (figure, png):
         axes = figure.add_subplot()
         for x, name in ((real, "real"), (generated, "generated")):
@@ -166,7 +170,7 @@ def pixel_histograms(real: Tensor, generated: Tensor) -> bytes:
 
 
 def real_beside_generated(real: Tensor, generated: Tensor) -> bytes:
-    """Two sheets of as many images (N, C, H, W)."""
+    """A grid of real and a grid of generated images (N, C, H, W)."""
     with _figure(3.7) as (figure, png):
         for axes, x, name in zip(figure.subplots(1, 2), (real, generated), ("real", "generated"), strict=True):
             _show(axes, images.from_uint8(images.grid(images.to_uint8(x))), name)
@@ -174,7 +178,7 @@ def real_beside_generated(real: Tensor, generated: Tensor) -> bytes:
 
 
 def animation(run: Trajectory) -> bytes:
-    """The whole reverse process of all its images as a GIF of x_t, which ends on the result for a while."""
+    """The reverse process of all images as a GIF of x_t, which holds the result at the end."""
     sheets = [images.to_pil(images.grid(images.to_uint8(x))) for x in run.x]
     factor = max(1, GIF_SIDE // sheets[0].width)
     large = [sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST) for sheet in sheets]
@@ -187,14 +191,14 @@ def animation(run: Trajectory) -> bytes:
 
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """A figure so many inches high, drawn into the buffer at the end. Without pyplot: no global state, no display."""
+    """A figure of `height` inches, drawn into the buffer on exit. Without pyplot: no global state, no display."""
     figure, buffer = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained"), io.BytesIO()
     yield figure, buffer
     FigureCanvasAgg(figure).print_png(buffer)
 
 
 def _show(axes: Any, image: Tensor, title: str = "") -> None:
-    """One image (C, H, W) in [-1, 1], pixel by pixel, without a frame."""
+    """Draws one image (C, H, W) in [-1, 1] without axes."""
     pixels = ((image + 1) / 2).clamp(0, 1).permute(1, 2, 0).cpu()
     axes.imshow((pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).numpy(), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])

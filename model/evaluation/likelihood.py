@@ -1,4 +1,4 @@
-"""How many bits a model needs for an image: the variational bound (Ho et al. 2020, section 3 and eq. 5)."""
+"""Bits per dimension: the variational bound on the likelihood (Ho et al. 2020, section 3 and eq. 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.sampling import samplers
 from model.sampling.schedule import Schedule
 
 BIN = 1 / 255  # half of a grey level's width in [-1, 1]
-NEVER = 1e-12  # the least probability of a bin, so that one bad pixel does not make the bound infinite
+MIN_PROBABILITY = 1e-12  # of a bin, so that a single pixel cannot make the bound infinite
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, chosen) -> the network's output
 
@@ -21,11 +21,11 @@ Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, chosen) -> th
 def bits_per_dimension(
     predict: Predictor, schedule: Schedule, pixels: Tensor, *, per_timestep: int = 16, seed: int = 0
 ) -> tuple[float, float]:
-    """The bound for uint8 images (N, C, H, W), in bits a pixel and channel, and its standard error.
+    """The bound for uint8 images (N, C, H, W), in bits per pixel and channel, and its standard error.
 
-    Every term of the bound is estimated on `per_timestep` images, drawn for each timestep anew. `predict` is asked
-    about x_t (B, C, H, W) at t (B,) of the images numbered `chosen` (B,). The reverse process is that of `ddpm`:
-    variance beta-tilde, and at t = 0, where it would be nothing, that of t = 1.
+    predict       the network at x_t (B, C, H, W) and t (B,), for the images with indices `chosen` (B,)
+    per_timestep  images that each term of the bound is estimated on, drawn anew for each timestep
+    The reverse process is `ddpm`, with variance beta-tilde; at t = 0, where that is 0, it has the variance of t = 1.
     """
     generator = torch.Generator().manual_seed(seed)
     table = samplers.table("ddpm", schedule, schedule.num_train_timesteps)
@@ -46,19 +46,19 @@ def bits_per_dimension(
 
 
 def _divergence(difference: Tensor, sigma: Tensor) -> Tensor:
-    """Of two Gaussians of one variance, from the difference of their means (B, C, H, W): bits a dimension (B,)."""
+    """KL divergence of Gaussians with equal variance, by the difference of their means: bits per dimension (B,)."""
     return (difference.square() / (2 * sigma**2)).flatten(1).mean(dim=1) / math.log(2)
 
 
 def _decoder(x0: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
-    """-log2 of a grey level's share of N(mean, sigma²): (B,). The outer levels reach to infinity."""
+    """-log2 of the probability of a grey level's bin under N(mean, sigma²): (B,). The outer bins are unbounded."""
     upper = torch.where(x0 > 0.999, 1.0, torch.special.ndtr((x0 + BIN - mean) / sigma))
     lower = torch.where(x0 < -0.999, 0.0, torch.special.ndtr((x0 - BIN - mean) / sigma))
-    return -(upper - lower).clamp(min=NEVER).log2().flatten(1).mean(dim=1)
+    return -(upper - lower).clamp(min=MIN_PROBABILITY).log2().flatten(1).mean(dim=1)
 
 
 def _prior(schedule: Schedule, x0: Tensor) -> Tensor:
-    """L_T of eq. 5: the divergence of q(x_T | x0) from N(0, I), in bits a dimension: (N,)."""
+    """L_T of eq. 5: the divergence of q(x_T | x0) from N(0, I), in bits per dimension: (N,)."""
     last = schedule.alphas_cumprod[-1]
     mean_squared = (last * x0.double().square()).flatten(1).mean(dim=1)
     return 0.5 * (mean_squared - last - (1 - last).log()) / math.log(2)

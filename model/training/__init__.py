@@ -1,1 +1,1 @@
-"""The trainer, its recipes and its log."""
+"""Training: recipes, the trainer, its resume state and its log."""

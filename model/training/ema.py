@@ -1,4 +1,4 @@
-"""Exponential moving average of weights: the network that is sampled from (Ho et al. 2020, appendix B)."""
+"""Exponential moving average of weights, which samples are drawn from (Ho et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """Keeps `average`, a network of the same shape, near the last 1 / (1 - decay) steps of `network`."""
+    """Keeps `average`, a network of the same shape, at the mean of about 1 / (1 - decay) last steps of `network`."""
 
     def __init__(self, network: Network, average: Network, decay: float) -> None:
         if not 0 <= decay < 1:
@@ -24,6 +24,6 @@ class EMA(Generic[Network]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After optimiser step `step` (from 1). Early averages are short, so that the first weights fade."""
+        """Call after optimiser step `step` (from 1). The decay grows with it, so that the initial weights fade."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)

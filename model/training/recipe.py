@@ -1,4 +1,4 @@
-"""Recipes: one TOML file that says how a model is trained."""
+"""Recipes: how a model is trained, in one TOML file."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from model.sampling.schedule import Schedule
 
 LearningRateSchedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
-FEWEST_IMAGES = 16
-COARSEST_SIDE = 8  # at which there is attention
+MIN_IMAGES = 16
+ATTENTION_SIDE = 8  # largest side of the lowest level, which has attention
 
 
 class RecipeError(Exception):
-    """The recipe cannot be followed; the message names the field."""
+    """The recipe is invalid; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """One optimiser step is one batch. AdamW, which without weight decay is Adam."""
+    """Settings of AdamW (Adam if weight_decay is 0). One optimiser step is one batch."""
 
-    steps: int | None = None  # either these
-    epochs: int | None = None  # or those
+    steps: int | None = None  # either steps
+    epochs: int | None = None  # or epochs
     batch_size: int = 64
-    accumulate: int = 1  # parts of a batch whose gradients are summed up, where memory does not hold it at once
+    accumulate: int = 1  # parts of a batch whose gradients are summed, to save memory
     learning_rate: float = 1e-3
-    learning_rate_schedule: LearningRateSchedule = "cosine"  # after the warm-up: half a cosine down to 0
+    learning_rate_schedule: LearningRateSchedule = "cosine"  # cosine: half a cosine to 0, times the warm-up
     warmup_steps: int = 200
     weight_decay: float = 0.0
     grad_clip: float = 1.0  # of the gradient's norm
     ema_decay: float = 0.999
-    class_dropout: float = 0.1  # share of images trained without their class (Ho & Salimans 2022)
-    min_snr_gamma: float | None = None  # weighs timesteps (Hang et al. 2023, who take 5); none: all alike
-    precision: Precision = "auto"  # auto: bf16 where the hardware has it
+    class_dropout: float = 0.1  # share of labels replaced by the null class (Ho & Salimans 2022)
+    min_snr_gamma: float | None = None  # loss weights by timestep (Hang et al. 2023, who use 5); None: no weights
+    precision: Precision = "auto"  # auto: bf16 if the hardware multiplies it, else float32
     seed: int = 0
     checkpoint_every: int = 500  # steps
-    keep_best: bool = False  # of all checkpoints, that with the least loss since the one before
-    compile: bool = True  # where there is a compiler; a step is faster by half, the first is slower by a minute
+    keep_best: bool = False  # keep the checkpoint with the least mean loss since the previous checkpoint
+    compile: bool = True  # needs a C++ compiler; a step takes two thirds of the time, the first a minute more
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -63,7 +63,7 @@ class Training:
             raise ValueError("min_snr_gamma must be greater than 0")
 
     def steps_on(self, images: int) -> int:
-        """How many steps it takes on so many images."""
+        """The number of optimiser steps for a data set of `images` images."""
         return self.steps if self.steps is not None else (self.epochs or 0) * (images // self.batch_size)
 
 
@@ -82,9 +82,9 @@ class Recipe:
     training: Training
     schedule: Schedule = field(default_factory=Schedule)
     unet: dict[str, Any] = field(default_factory=dict)
-    guidance_scale: float = 1.0  # this and the next two are what the card will recommend
+    guidance_scale: float = 1.0  # this and the next two become the card's recommendation
     sampler: str = "ddpm"
-    sampling_steps: int | None = None  # all of the schedule's
+    sampling_steps: int | None = None  # None: all of the schedule's
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -93,11 +93,11 @@ class Recipe:
         if self.sampling_steps is not None and not 1 <= self.sampling_steps <= most:
             raise ValueError(f"sampling_steps must be 1 to {most}")
         if self.training.min_snr_gamma is not None and self.schedule.rescale_betas_zero_snr:
-            raise ValueError("min_snr_gamma gives the last timestep no weight under rescale_betas_zero_snr: drop one")
+            raise ValueError("min_snr_gamma gives the last timestep no weight under rescale_betas_zero_snr: remove one")
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        """Raises RecipeError where the file is absent, not TOML, or holds what no recipe has."""
+        """Reads a recipe. Raises RecipeError if the file is absent or not TOML, or if a field is unknown or invalid."""
         try:
             values = tomllib.loads(path.read_text())
             sections = {"data": Data, "training": Training, "schedule": Schedule}
@@ -108,7 +108,7 @@ class Recipe:
         return recipe
 
     def unet_config(self, data: Dataset) -> UNetConfig:
-        """The network for this data: every class, and the null class after them."""
+        """The network for this data, whose last class embedding is the null class. Raises RecipeError."""
         _, channels, size, _ = data.images.shape
         lists: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in self.unet.items()
@@ -126,26 +126,26 @@ class Recipe:
 
 
 def automatic(name: str, source: str, size: int | None, data: Dataset, device: str) -> Recipe:
-    """A recipe for images that nobody has trained on before: as deep as their size asks, as wide as the device bears.
+    """A recipe for the user's own images: levels by image size, channels by device, steps by number of images.
 
-    Raises RecipeError where there are too few, or where they cannot be halved often enough.
+    Raises RecipeError if there are too few images, or if their side is not divisible by the downsampling.
     """
     count, channels, side, _ = data.images.shape
-    if count < FEWEST_IMAGES:
-        raise RecipeError(f"{data.source} holds {count} images: {FEWEST_IMAGES} are the least, hundreds are better")
-    halvings = max(1, math.ceil(math.log2(side / COARSEST_SIDE)))
+    if count < MIN_IMAGES:
+        raise RecipeError(f"{data.source} holds {count} images: at least {MIN_IMAGES} are needed, hundreds are better")
+    halvings = max(1, math.ceil(math.log2(side / ATTENTION_SIDE)))
     stride = 2**halvings
     if side % stride:
         nearest = max(1, round(side / stride)) * stride
         raise RecipeError(f"images of {side} × {side} cannot be halved {halvings} times: give --size {nearest}")
     base = 32 if device == "cpu" else 64 if channels == 1 else 128
     widths = [base * min(2**level, 4) for level in range(halvings + 1)]
-    seen = min(max(30 * count, 250_000), 1_000_000)
+    images_seen = min(max(30 * count, 250_000), 1_000_000)
     batch_size = min(64, count)
     return Recipe(
         name=name,
         data=Data(source=source, size=size),
-        training=Training(steps=seen // batch_size, batch_size=batch_size, class_dropout=0.2, min_snr_gamma=5.0),
+        training=Training(steps=images_seen // batch_size, batch_size=batch_size, class_dropout=0.2, min_snr_gamma=5.0),
         unet={
             "block_out_channels": widths,
             "down_block_types": ["DownBlock2D"] * halvings + ["AttnDownBlock2D"],

@@ -1,4 +1,4 @@
-"""What a training run says of itself while it runs: a line of JSON a step, and the same for TensorBoard."""
+"""The log of a training run: one line of JSON per step, and the same for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One optimiser step, as it was taken."""
+    """The figures of one optimiser step."""
 
     step: int
     loss: float
@@ -25,7 +25,7 @@ class Report:
 
 
 class RunLog:
-    """Writes to the folder `run` after its first `step` steps; what was written of later ones is taken back."""
+    """Appends to the log in the folder `run`. Entries after `step`, from which the run resumes, are removed."""
 
     def __init__(self, run: Path, step: int) -> None:
         run.mkdir(parents=True, exist_ok=True)
@@ -52,5 +52,5 @@ class RunLog:
 
 
 def losses(run: Path) -> list[float]:
-    """The loss of every step that the folder `run` knows of."""
+    """The loss of every logged step."""
     return [json.loads(line)["loss"] for line in (run / METRICS).read_text().splitlines()]

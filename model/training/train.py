@@ -250,6 +250,7 @@ class Trainer:
             "images": self.step * self.recipe.training.batch_size,
             "seconds": round(self.seconds),
             "loss": round(sum(recent) / len(recent), 5),
+            "loss_weighting": loss.weighting(self.recipe.training.min_snr_gamma),
             "device": str(self.device.type),
             "recipe": json.loads(json.dumps(dataclasses.asdict(self.recipe.training))),
         }
@@ -264,7 +265,9 @@ class Trainer:
         )
 
     def _write_figures(self, losses: Sequence[float]) -> None:
-        (self.run / "loss.png").write_bytes(figures.loss_curve(losses, self.batches.per_epoch))
+        weighting = loss.weighting(self.recipe.training.min_snr_gamma)
+        curve = figures.loss_curve(losses, self.batches.per_epoch, weighting=weighting)
+        (self.run / "loss.png").write_bytes(curve)
         (self.run / "samples.png").write_bytes(images.png(self._sample_grid()))
 
     def _sample_grid(self) -> Tensor:

@@ -30,7 +30,7 @@ def evaluate(
     from jobs.resolve import FieldError
     from jobs.schema import GenerateRequest
     from model import checkpoint
-    from model.evaluation.evaluate import Reference
+    from model.evaluation.reference import Reference
     from worker import offline
 
     loaded = checkpoints.load(model, device)

@@ -11,7 +11,7 @@ import torch
 from model import data
 from model.data import Dataset
 from model.evaluation.classifier import Classifier, train
-from model.evaluation.evaluate import Reference
+from model.evaluation.reference import Reference
 from tests.model.tiny_training import RECIPE, few_digits
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"

@@ -1,4 +1,4 @@
-"""The moving average against torch's own, and against its sum written out."""
+"""The moving average against torch's AveragedModel and against its closed form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from model.training.ema import EMA
 
 
-def walk(network: nn.Linear, steps: int) -> list[Tensor]:
-    """What a training might do to the weights."""
+def random_weights(network: nn.Linear, steps: int) -> list[Tensor]:
+    """The weights after each step of a training."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(network.weight.shape, generator=generator) for _ in range(steps)]
 
@@ -19,7 +19,7 @@ def walk(network: nn.Linear, steps: int) -> list[Tensor]:
 def averaged(decay: float, first_step: int, steps: int = 20) -> tuple[EMA, nn.Linear, list[Tensor]]:
     network = nn.Linear(3, 4)
     ema = EMA(network, nn.Linear(3, 4), decay)
-    seen = [network.weight.detach().clone(), *walk(network, steps)]
+    seen = [network.weight.detach().clone(), *random_weights(network, steps)]
     for step, weight in enumerate(seen[1:], first_step):
         with torch.no_grad():
             network.weight.copy_(weight)
@@ -27,8 +27,8 @@ def averaged(decay: float, first_step: int, steps: int = 20) -> tuple[EMA, nn.Li
     return ema, network, seen
 
 
-def test_once_warm_it_is_torchs() -> None:
-    """From the step on at which (1 + step) / (10 + step) passes the decay."""
+def test_after_warm_up_equals_torch_averaged_model() -> None:
+    """From the step at which (1 + step) / (10 + step) exceeds the decay."""
     ema, _, seen = averaged(decay=0.9, first_step=80)
     reference_network = nn.Linear(3, 4)
     with torch.no_grad():
@@ -42,8 +42,8 @@ def test_once_warm_it_is_torchs() -> None:
     torch.testing.assert_close(ema.average.weight, reference.module.weight, atol=1e-6, rtol=1e-6)
 
 
-def test_the_first_weights_fade() -> None:
-    """The sum written out: each weight's share is (1 - d) times every later d, and d grows from 2/11."""
+def test_warm_up_equals_closed_form_and_initial_weights_fade() -> None:
+    """The share of each weight is (1 - d) times the product of all later d; d grows from 2/11."""
     ema, _, seen = averaged(decay=0.999, first_step=1)
     decays = [(1 + step) / (10 + step) for step in range(1, 21)]
     expected, left = torch.zeros_like(seen[0], dtype=torch.float64), 1.0
@@ -55,12 +55,12 @@ def test_the_first_weights_fade() -> None:
     torch.testing.assert_close(ema.average.weight.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_no_decay_is_the_network_itself() -> None:
+def test_decay_of_0_equals_the_network() -> None:
     ema, network, _ = averaged(decay=0.0, first_step=1)
     torch.testing.assert_close(ema.average.weight, network.weight)
 
 
-def test_the_average_starts_as_the_network_and_is_not_trained() -> None:
+def test_average_starts_equal_and_requires_no_gradient() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
     ema = EMA(network, nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)), 0.9)
     for name, tensor in network.state_dict().items():
@@ -69,8 +69,8 @@ def test_the_average_starts_as_the_network_and_is_not_trained() -> None:
     assert not ema.average.training
 
 
-def test_memory_formats_may_differ() -> None:
-    """As in the trainer, whose network is channels-last and whose average is not."""
+def test_average_and_network_may_differ_in_memory_format() -> None:
+    """In the trainer the network is channels-last and the average is not."""
     network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     ema = EMA(network, nn.Conv2d(3, 4, 3), 0.0)
     with torch.no_grad():
@@ -80,6 +80,6 @@ def test_memory_formats_may_differ() -> None:
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
-def test_a_decay_out_of_range_is_named(decay: float) -> None:
+def test_decay_out_of_range_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="ema_decay"):
         EMA(nn.Linear(1, 1), nn.Linear(1, 1), decay)

@@ -1,4 +1,4 @@
-"""The pictures: what is in them can be read back where it is numbers, and no part of them is empty."""
+"""Figures: no part of them is empty, and their numbers and labels are right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -37,7 +39,7 @@ def run() -> figures.Trajectory:
 
 
 def assert_drawn(png: bytes) -> None:
-    """As wide as a README shows it, and with more than a few grey levels in every third of it."""
+    """As wide as a README shows it, with more than ten grey levels in each third."""
     picture = Image.open(io.BytesIO(png))
     assert picture.format == "PNG"
     assert picture.width == 840
@@ -45,11 +47,11 @@ def assert_drawn(png: bytes) -> None:
         assert len(np.unique(third)) > 10
 
 
-def test_every_picture_is_drawn(digits: Tensor, run: figures.Trajectory) -> None:
+def test_every_figure_is_drawn(digits: Tensor, run: figures.Trajectory) -> None:
     losses = [1 / (i + 1) for i in range(100)]
     for png in (
         figures.loss_curve(losses),
-        figures.loss_curve(losses, steps_an_epoch=10),
+        figures.loss_curve(losses, steps_per_epoch=10),
         figures.loss_curve(losses[:1]),
         figures.noise_schedule(SCHEDULE),
         figures.noise_schedule(Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)),
@@ -63,14 +65,32 @@ def test_every_picture_is_drawn(digits: Tensor, run: figures.Trajectory) -> None
         assert_drawn(png)
 
 
-def test_colours_are_drawn(digits: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("weighting", "label"), [("none", "loss"), ("min-SNR, gamma 5", "loss, weighted by min-SNR, gamma 5")]
+)
+def test_loss_curve_labels_its_axis_with_the_weighting(
+    weighting: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure: Figure) -> None:
+            drawn.append(figure)
+            super().__init__(figure)
+
+    monkeypatch.setattr(figures, "FigureCanvasAgg", Canvas)
+    figures.loss_curve([0.5, 0.4], weighting=weighting)
+    assert drawn[0].axes[0].get_ylabel() == label
+
+
+def test_colour_images_are_drawn_in_colour(digits: Tensor) -> None:
     red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 8, 8)
     pixels = np.asarray(Image.open(io.BytesIO(figures.forward_process(red, SCHEDULE))).convert("RGB")).reshape(-1, 3)
     assert ((pixels[:, 0] > 240) & (pixels[:, 1] < 20)).any()
 
 
-def test_a_trajectory_goes_from_noise_to_the_law(run: figures.Trajectory) -> None:
-    """From N(0, 1) at its first step to N(0, 0.5²) at its last, which is the kept x and x̂0."""
+def test_trajectory_goes_from_noise_to_the_data_distribution(run: figures.Trajectory) -> None:
+    """From N(0, 1) at the first step to N(0, 0.5²) at the last, where x equals x̂0."""
     assert len(run.mean) == len(run.spread) == len(run.all_timesteps) == 50
     assert run.timesteps[0] == 49
     assert run.timesteps[-1] == 0
@@ -81,7 +101,7 @@ def test_a_trajectory_goes_from_noise_to_the_law(run: figures.Trajectory) -> Non
     assert run.x[3].std().item() == pytest.approx(run.spread[round(3 * 49 / 9)], rel=1e-5)
 
 
-def test_the_animation_ends_on_the_result(run: figures.Trajectory) -> None:
+def test_animation_ends_with_the_result(run: figures.Trajectory) -> None:
     animation = Image.open(io.BytesIO(figures.animation(run)))
     assert animation.format == "GIF"
     assert animation.n_frames == 10

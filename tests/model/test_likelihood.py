@@ -1,4 +1,4 @@
-"""The variational bound, term by term against torch.distributions, and where the answer is known."""
+"""The variational bound: each term against torch.distributions, and the whole against a known answer."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SCHEDULE = Schedule(num_train_timesteps=100, beta_start=1e-3, beta_end=0.2)
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:
-    """Grey levels from N(0, 0.3²), so that the best predictor of x0 is a line."""
+    """Grey levels from N(0, 0.3²), for which the best predictor of x0 is linear in x_t."""
     noise = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
     return images.to_uint8(0.3 * noise)
 
 
 def oracle(x_t: Tensor, t: Tensor, chosen: Tensor) -> Tensor:
-    """The eps of E[x0 | x_t] under that law."""
+    """The eps that belongs to E[x0 | x_t] for N(0, 0.3²)."""
     abar = SCHEDULE.alphas_cumprod.float()[t][:, None, None, None]
     x0 = abar.sqrt() * 0.3**2 / (abar * 0.3**2 + 1 - abar) * x_t
     return (x_t - abar.sqrt() * x0) / (1 - abar).sqrt()
 
 
-def test_each_term_is_the_divergence_of_two_gaussians() -> None:
+def test_divergence_equals_kl_of_posterior_and_prediction() -> None:
     """q(x_{t-1} | x_t, x0) is Ho et al. 2020, eq. 6 and 7; p is the same with the predicted x0."""
     abar, betas = SCHEDULE.alphas_cumprod, SCHEDULE.betas
     generator = torch.Generator().manual_seed(0)
@@ -47,15 +47,15 @@ def test_each_term_is_the_divergence_of_two_gaussians() -> None:
         torch.testing.assert_close(likelihood._divergence(B * (x0 - predicted), scale.sqrt()), expected)
 
 
-def test_the_decoder_is_a_distribution_over_grey_levels() -> None:
-    """The 256 levels have probabilities that add up to 1, whatever the mean."""
+def test_decoder_probabilities_sum_to_1() -> None:
+    """Over the 256 grey levels, for any mean."""
     levels = images.from_uint8(torch.arange(256, dtype=torch.uint8)).view(256, 1, 1, 1)
     for mean in (-1.0, -0.3, 0.999, 1.0):
         bits = likelihood._decoder(levels, torch.full_like(levels, mean), torch.tensor(0.05))
         assert (2**-bits).sum().item() == pytest.approx(1, abs=1e-4)
 
 
-def test_the_prior_is_the_divergence_from_a_standard_normal() -> None:
+def test_prior_equals_kl_from_standard_normal() -> None:
     x0 = images.from_uint8(pixels(5))
     last = SCHEDULE.alphas_cumprod[-1]
     q = Normal(last.sqrt() * x0.double(), (1 - last).sqrt())
@@ -63,10 +63,10 @@ def test_the_prior_is_the_divergence_from_a_standard_normal() -> None:
     torch.testing.assert_close(likelihood._prior(SCHEDULE, x0), expected)
 
 
-def test_the_bound_of_a_gaussian_is_known() -> None:
-    """Of N(0, s²), predicted as well as can be, (x0 - E[x0 | x_t])² is s² (1 - abar) / (abar s² + 1 - abar).
+def test_bound_of_gaussian_data_equals_its_closed_form() -> None:
+    """The squared error of the best predictor for N(0, s²) is s² (1 - abar) / (abar s² + 1 - abar).
 
-    So every term but the decoder's is a number. The bound lies above the entropy, and a worse predictor's higher.
+    This gives every term but the decoder's. The bound exceeds the entropy, and that of a worse predictor is higher.
     """
     abar, betas, s2 = SCHEDULE.alphas_cumprod, SCHEDULE.betas, 0.3**2
     variance = s2 * (1 - abar) / (abar * s2 + 1 - abar)

@@ -1,4 +1,4 @@
-"""Recipes: those that come with the house can be followed; what is wrong in one is named."""
+"""Recipes: the shipped ones are valid, and errors name the field."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def grey(size: int, classes: int, count: int = 2) -> Dataset:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
-def test_recipes_in_the_house_are_whole(path: Path) -> None:
+def test_shipped_recipes_are_valid(path: Path) -> None:
     recipe = Recipe.read(path)
     assert recipe.name == path.stem
     assert recipe.data.source in named.SOURCES
@@ -38,7 +38,7 @@ def test_recipes_in_the_house_are_whole(path: Path) -> None:
         UNet(config)
 
 
-def test_defaults_fill_what_is_left_out(tmp_path: Path) -> None:
+def test_minimal_recipe_has_defaults(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, MINIMAL))
     assert recipe.name == "mine"
     assert recipe.data.source == "digits"
@@ -49,7 +49,7 @@ def test_defaults_fill_what_is_left_out(tmp_path: Path) -> None:
     assert recipe.unet == {}
 
 
-def test_the_network_is_shaped_by_the_data(tmp_path: Path) -> None:
+def test_network_size_channels_and_classes_come_from_the_data(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, MINIMAL + "[unet]\nblock_out_channels = [32, 64, 96]\n"))
     config = recipe.unet_config(grey(16, classes=3))
     assert config.sample_size == 16
@@ -92,18 +92,18 @@ def test_the_network_is_shaped_by_the_data(tmp_path: Path) -> None:
         ("[data\n", "line 1"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, named: str, tmp_path: Path) -> None:
+def test_invalid_field_is_named(text: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=named) as caught:
         Recipe.read(written(tmp_path, text))
     assert "mine.toml" in str(caught.value)
 
 
-def test_known_fields_are_told_with_an_unknown_one(tmp_path: Path) -> None:
+def test_unknown_field_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"learning_rate.*weight_decay"):
         Recipe.read(written(tmp_path, MINIMAL + "momentum = 0.9\n"))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_recipe_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"absent\.toml"):
         Recipe.read(tmp_path / "absent.toml")
 
@@ -117,14 +117,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("[unet]\nnorm_num_groups = 5\n", "norm_num_groups=5"),
     ],
 )
-def test_a_network_that_cannot_be_built_is_named(text: str, named: str, tmp_path: Path) -> None:
+def test_invalid_unet_field_is_named(text: str, named: str, tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, MINIMAL + text))
     with pytest.raises(RecipeError, match=named) as caught:
         recipe.unet_config(grey(8, classes=10))
     assert "[unet]" in str(caught.value)
 
 
-def test_data_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
+def test_image_size_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, MINIMAL))
     with pytest.raises(RecipeError, match="sample_size 9"):
         recipe.unet_config(grey(9, classes=10))
@@ -134,7 +134,7 @@ def test_data_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
     ("size", "widths", "coarsest"),
     [(8, (32, 64), 4), (16, (32, 64), 8), (28, (32, 64, 128), 7), (32, (32, 64, 128), 8), (64, (32, 64, 128, 128), 8)],
 )
-def test_own_images_have_a_network_that_fits(size: int, widths: tuple[int, ...], coarsest: int) -> None:
+def test_automatic_recipe_fits_the_image_size(size: int, widths: tuple[int, ...], coarsest: int) -> None:
     data = grey(size, classes=3, count=100)
     recipe = automatic("mine", "mine.zip", size, data, "cpu")
     config = recipe.unet_config(data)
@@ -145,16 +145,16 @@ def test_own_images_have_a_network_that_fits(size: int, widths: tuple[int, ...],
     assert UNet(config)(torch.zeros(1, 1, size, size), torch.tensor([0]), torch.tensor([3])).shape[-1] == size
 
 
-def test_few_images_are_seen_often_and_many_are_seen_at_all() -> None:
-    def seen(count: int) -> float:
+def test_automatic_recipe_takes_fewer_epochs_for_more_images() -> None:
+    def epochs(count: int) -> float:
         training = automatic("mine", "mine.zip", None, grey(8, classes=0, count=count), "cpu").training
         return training.steps * training.batch_size / count
 
-    assert seen(16) > seen(1000) > seen(20_000) > seen(100_000) > 5
+    assert epochs(16) > epochs(1000) > epochs(20_000) > epochs(100_000) > 5
 
 
-def test_own_images_that_cannot_be_trained_on_are_named() -> None:
-    with pytest.raises(RecipeError, match="holds 15 images: 16 are the least"):
+def test_automatic_recipe_refuses_too_few_images_and_odd_sizes() -> None:
+    with pytest.raises(RecipeError, match="holds 15 images: at least 16 are needed"):
         automatic("mine", "mine", None, grey(8, classes=0, count=15), "cpu")
     with pytest.raises(RecipeError, match="give --size 28"):
         automatic("mine", "mine", None, grey(27, classes=0, count=16), "cpu")

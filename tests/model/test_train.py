@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model import checkpoint, data
 from model.data import Dataset
+from model.evaluation import figures
 from model.sampling.schedule import Schedule
 from model.training import run_log
 from model.training.recipe import automatic
@@ -104,6 +105,19 @@ def test_min_snr_reduces_the_loss_of_steps_with_little_noise(digits: Dataset, tm
     }
     assert first[1e9] == pytest.approx(first[None], rel=1e-6)
     assert 0 < first[1.0] < first[5.0] < first[1e9]
+
+
+@pytest.mark.parametrize(("gamma", "weighting"), [(None, "none"), (5.0, "min-SNR, gamma 5")])
+def test_card_and_loss_curve_name_the_loss_weighting(
+    gamma: float | None, weighting: str, digits: Dataset, tmp_path: Path
+) -> None:
+    """Losses under different weightings are not comparable."""
+    list(Trainer(recipe(steps=2, min_snr_gamma=gamma), digits, tmp_path / "run", device="cpu").train())
+    training = checkpoint.read_card(tmp_path / "run/checkpoint").training
+    assert list(training)[3:5] == ["loss", "loss_weighting"]
+    assert training["loss_weighting"] == weighting
+    curve = figures.loss_curve(losses(tmp_path / "run"), steps_per_epoch=4, weighting=weighting)
+    assert (tmp_path / "run/loss.png").read_bytes() == curve
 
 
 def test_accumulated_parts_train_like_whole_batch(digits: Dataset, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jobs.resolve import FieldError
 from jobs.schema import GenerateRequest
 from model import data
 from model.data import Dataset
-from model.evaluation.evaluate import Reference
+from model.evaluation.reference import Reference
 from worker import offline
 from worker.catalog import Model
 
