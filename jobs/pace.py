@@ -38,12 +38,12 @@ class Pace(Contract):
         """Images beside the slots, of jobs that have entered so."""
         return self.slots * RESERVE
 
-    def of(self, rows: int) -> float:
+    def of(self, rows: float) -> float:
         """Seconds for so many rows, in as many batches as they take: between what was measured, by a straight line."""
         whole, rest = divmod(rows, self.batch)
         return self.drift * (whole * self.seconds[-1] + (self._part(rest) if rest else 0.0))
 
-    def _part(self, rows: int) -> float:
+    def _part(self, rows: float) -> float:
         upper = bisect_left(self.rows, rows)
         if upper == 0:
             return self.seconds[0]

@@ -1,4 +1,7 @@
-"""Law 2: a picture is a function of its request, whoever shares the batch. Law 4: the batch never waits."""
+"""Images of the engine are functions of their requests alone: the same bits in any batch, whole or resumed.
+
+What enters and moves when is tested in tests/jobs/test_scheduler.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jobs.pace import Pace
 from jobs.schema import TAKES_ETA, JobSpec, Thresholding
 from model import images
 from model.sampling import samplers
@@ -36,7 +38,7 @@ quick = settings(
 
 @st.composite
 def specs(draw: st.DrawFn, max_count: int = 5) -> JobSpec:
-    """Anything that may be asked of the tiny network, in few steps."""
+    """Any request to the tiny network, in few steps."""
     count = draw(st.integers(1, max_count))
     sampler = draw(st.sampled_from(sorted(SAMPLERS)))
     image = draw(st.sampled_from([None, START_IMAGE]))
@@ -71,7 +73,7 @@ def engine(model: Model, slots: int) -> Engine:
 
 
 def run(model: Model, slots: int, jobs: list[tuple[int, JobSpec]]) -> dict[str, Tensor]:
-    """The images of each job, which arrive before the numbered step; by their place in the list."""
+    """Images of each job by its index in `jobs`; a job arrives before the numbered step."""
     running, images = engine(model, slots), defaultdict[str, dict[int, Tensor]](dict)
     for now in numbers():
         for number, (arrival, each) in enumerate(jobs):
@@ -91,23 +93,20 @@ def alone(model: Model, each: JobSpec) -> Tensor:
     return run(model, 64, [(0, each)])["0"]
 
 
-# Law 2
-
-
 @quick
 @given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
-def test_strangers_order_arrival_and_slots_change_no_bit(
+def test_batch_composition_arrival_and_slots_do_not_change_images(
     model: Model, data: st.DataObject, mine: JobSpec, slots: int
 ) -> None:
-    strangers = data.draw(st.lists(st.tuples(st.integers(0, 6), specs()), max_size=4))
-    arrival, place = data.draw(st.integers(0, 4)), data.draw(st.integers(0, len(strangers)))
-    jobs = [*strangers[:place], (arrival, mine), *strangers[place:]]
+    others = data.draw(st.lists(st.tuples(st.integers(0, 6), specs()), max_size=4))
+    arrival, place = data.draw(st.integers(0, 4)), data.draw(st.integers(0, len(others)))
+    jobs = [*others[:place], (arrival, mine), *others[place:]]
     assert torch.equal(run(model, slots, jobs)[str(place)], alone(model, mine))
 
 
 @quick
 @given(mine=specs(), data=st.data())
-def test_an_image_asked_for_alone_is_that_image(model: Model, mine: JobSpec, data: st.DataObject) -> None:
+def test_image_by_first_index_equals_image_of_larger_job(model: Model, mine: JobSpec, data: st.DataObject) -> None:
     assert mine.labels is not None
     k = data.draw(st.integers(0, mine.count - 1))
     only = mine.model_copy(update={"count": 1, "first_index": mine.first_index + k, "labels": mine.labels[k : k + 1]})
@@ -115,8 +114,8 @@ def test_an_image_asked_for_alone_is_that_image(model: Model, mine: JobSpec, dat
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_the_engine_is_the_plain_loop(model: Model, sampler: str) -> None:
-    """Algorithm 2 as model.sampling.samplers has it, at the same precision, step by step."""
+def test_engine_equals_reference_sampling_loop(model: Model, sampler: str) -> None:
+    """Step by step, at the same precision, against samplers.sample (Ho et al. 2020, algorithm 2)."""
     mine = asked(count=6, labels=[0, 9, NULL, 5, 5, 1], steps=6, seed=2**64 - 1, guidance_scale=1.0, sampler=sampler)
     unet, table = model.checkpoint.unet, samplers.table(sampler, model.checkpoint.schedule, mine.steps)
     expected = list(samplers.sample(unet, table, seed=mine.seed, count=6, labels=torch.tensor(mine.labels)))
@@ -130,8 +129,8 @@ def test_the_engine_is_the_plain_loop(model: Model, sampler: str) -> None:
     assert running.idle
 
 
-def test_what_shapes_a_picture_changes_it(model: Model) -> None:
-    """So that equality above is not that of constants."""
+def test_every_field_of_the_recipe_changes_the_image(model: Model) -> None:
+    """The tests of equality do not compare constants."""
     mine = asked(seed=1, steps=4, guidance_scale=2.0)
     others: list[dict[str, Any]] = [
         {"seed": 2},
@@ -149,32 +148,32 @@ def test_what_shapes_a_picture_changes_it(model: Model) -> None:
         {"image": START_IMAGE},
         {"image": START_IMAGE, "start": 600},
     ]
-    pictures = [alone(model, mine.model_copy(update=change)) for change in [{}, *others]]
-    for i, one in enumerate(pictures):
-        assert not any(torch.equal(one, other) for other in pictures[:i])
+    made = [alone(model, mine.model_copy(update=change)) for change in [{}, *others]]
+    for i, one in enumerate(made):
+        assert not any(torch.equal(one, other) for other in made[:i])
 
 
-def test_a_job_begins_from_its_image(exact: Model) -> None:
-    """By little noise little is changed, and by all of it next to nothing is kept."""
+def test_start_image_is_kept_in_proportion_to_strength(exact: Model) -> None:
+    """The result moves away from the start image as more noise is added to it."""
     pixels = images.read(base64.b64decode(START_IMAGE), channels=1)
 
     def distance(start: int) -> float:
-        begun = alone(exact, asked(image=START_IMAGE, start=start, steps=1, thresholding="none"))
-        return (begun[0] - pixels).abs().mean().item()
+        result = alone(exact, asked(image=START_IMAGE, start=start, steps=1, thresholding="none"))
+        return (result[0] - pixels).abs().mean().item()
 
     assert distance(1) < 0.02
     assert distance(1) < distance(50) < distance(1000)
 
 
-def test_count_and_frames_change_nothing(model: Model) -> None:
+def test_count_and_frames_do_not_change_images(model: Model) -> None:
     few, many = asked(count=2, frames=0), asked(count=5, frames=3)
     assert torch.equal(alone(model, few), alone(model, many)[:2])
 
 
 @quick
 @given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
-def test_an_interruption_changes_no_bit(model: Model, data: st.DataObject, mine: JobSpec, slots: int) -> None:
-    """Whenever it comes, and however often: the next engine, of another size, goes on with what was kept."""
+def test_resumed_job_gives_the_same_images(model: Model, data: st.DataObject, mine: JobSpec, slots: int) -> None:
+    """After interruptions at any steps, each continued from the saved chunks by an engine with other slots."""
     done, kept = dict[int, Tensor](), list[Chunk]()
     stops = data.draw(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=3))
     for steps, size in [*stops, (10_000, slots)]:
@@ -191,173 +190,20 @@ def test_an_interruption_changes_no_bit(model: Model, data: st.DataObject, mine:
     assert torch.equal(torch.stack([image for _, image in sorted(done.items())]), alone(model, mine))
 
 
-# Law 4
+def keys_of(steps: list[Step]) -> set[str]:
+    return {step.task.key for step in steps}
 
 
-def steps_of(steps: list[Step]) -> dict[str, list[int]]:
-    """How many images of each task moved, wave by wave."""
-    moved = defaultdict[str, list[int]](list)
-    for step in steps:
-        moved[step.task.key].append(len(step.x0))
-    return dict(moved)
-
-
-def test_a_small_job_does_not_wait_for_a_large_one(exact: Model) -> None:
+def test_jobs_share_a_step_and_new_jobs_enter_at_the_next(exact: Model) -> None:
     running = engine(exact, 8)
     running.add(task("large", asked(count=100, steps=5), exact))
-    assert steps_of(running.step()) == {"large": [8]}
+    [step] = running.step()
+    assert (step.task.key, len(step.x0)) == ("large", 8)
     running.add(task("small", asked(count=1), exact))
-    moved = [steps_of(running.step()) for _ in range(2)]
-    assert {"small": [1]} in moved
+    assert "small" in keys_of(running.step()) | keys_of(running.step())
 
 
-def at_cost(model: Model, monkeypatch: pytest.MonkeyPatch, *, each_step: float, each_row: float) -> None:
-    pace = Pace(rows=[1, 1000], seconds=[each_step + each_row, each_step + 1000 * each_row], slots=64)
-    monkeypatch.setattr(model.network, "_pace", pace)
-
-
-def test_a_small_job_and_a_large_one_have_their_shares_of_the_time(
-    exact: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At what a step costs on two cores, the small one takes at most 2.5 times as long as it would alone, while the
-    large one keeps at least half of its rate."""
-    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
-    cost, running = exact.network.pace.of, engine(exact, 64)
-    running.add(task("large", asked(count=1000, steps=1000, guidance_scale=1.0), exact))
-    running.step()
-    running.add(task("small", asked(count=1, steps=400, guidance_scale=1.0), exact))
-    seconds, moved = 0.0, 0
-    for steps in iter(running.step, []):
-        sizes = {step.task.key: len(step.x0) for step in steps}
-        seconds += cost(sum(sizes.values()))
-        moved += sizes.get("large", 0)
-        if any(step.task.key == "small" and step.last for step in steps):
-            break
-    assert seconds < 2.5 * 400 * cost(1)
-    assert moved / seconds > 0.5 * 64 / cost(64)
-
-
-def test_the_class_batch_is_given_a_quarter_of_the_time_of_others(
-    exact: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_cost(exact, monkeypatch, each_step=0.0, each_row=0.001)
-    running, moved = engine(exact, 8), dict.fromkeys(("batch", "interactive"), 0)
-    for priority in moved:
-        running.add(task(priority, asked(count=4, steps=1000, guidance_scale=1.0, priority=priority), exact))
-    for _ in range(100):
-        for key in steps_of(running.step()):
-            moved[key] += 1
-    assert moved["interactive"] == pytest.approx(4 * moved["batch"], rel=0.1)
-
-
-def test_of_the_class_batch_one_job_after_another_enters_and_others_at_once(exact: Model) -> None:
-    running = engine(exact, 4)
-    for key, priority in (("first", "batch"), ("second", "batch"), ("third", "interactive")):
-        running.add(task(key, asked(count=100, steps=50, priority=priority), exact))
-        running.step()
-    assert keys_inside(running) == {"first", "third"}
-    assert not running.has_room("batch")
-    assert running.has_room("interactive")
-    running.remove("first")
-    running.step()
-    assert keys_inside(running) == {"second", "third"}
-
-
-def keys_inside(running: Engine) -> set[str]:
-    """The tasks that have images under way, whether or not these move."""
-    return {wave.task.key for wave in running._waves}
-
-
-def test_who_costs_nothing_rides_along(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where a step of few rows takes as long as one of many."""
-    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0)
-    running = engine(exact, 8)
-    running.add(task("large", asked(count=100, steps=50), exact))
-    running.step()
-    running.add(task("small", asked(count=1, steps=50), exact))
-    for _ in range(20):
-        assert set(steps_of(running.step())) == {"large", "small"}
-
-
-def test_who_rides_along_owes_nothing(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a large job that rode along for a minute would stand still for as long once there is no free seat left."""
-    monkeypatch.setattr(exact.network, "_pace", Pace(rows=[1, 9], seconds=[0.004, 0.004], slots=8))
-    running = engine(exact, 8)
-    running.add(task("large", asked(count=8, steps=1000, guidance_scale=1.0), exact))
-    running.step()
-    running.add(task("small", asked(count=1, steps=1000, guidance_scale=1.0), exact))
-    for _ in range(200):
-        assert set(steps_of(running.step())) == {"large", "small"}
-    running.add(task("newcomer", asked(count=1, steps=1000, guidance_scale=1.0), exact))
-    moved = [steps_of(running.step()) for _ in range(40)]
-    assert 5 < sum("large" in steps for steps in moved) < 35
-
-
-def test_equal_jobs_move_together_whenever_they_came(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_cost(exact, monkeypatch, each_step=0.004, each_row=0.0019)
-    running = engine(exact, 8)
-    for key in "abc":
-        running.add(task(key, asked(count=1, steps=50), exact))
-        running.step()
-    for _ in range(10):
-        assert set(steps_of(running.step())) == set("abc")
-
-
-def test_newcomers_share_what_is_free(exact: Model) -> None:
-    running = engine(exact, 8)
-    for key in "abcd":
-        running.add(task(key, asked(count=100), exact))
-    assert steps_of(running.step()) == {"a": [2], "b": [2], "c": [2], "d": [2]}
-
-
-def test_a_job_that_fits_enters_whole(exact: Model) -> None:
-    running = engine(exact, 8)
-    running.add(task("fits", asked(count=8), exact))
-    assert steps_of(running.step()) == {"fits": [8]}
-
-
-def test_rows_that_leave_make_room_at_the_next_step(exact: Model) -> None:
-    running = engine(exact, 4)
-    running.add(task("short", asked(count=4, steps=1), exact))
-    running.add(task("next", asked(count=4, steps=1), exact))
-    assert steps_of(running.step()) == {"short": [2], "next": [2]}
-    assert steps_of(running.step()) == {"short": [2], "next": [2]}
-    assert running.idle
-
-
-def test_however_many_fill_the_slots_a_small_job_enters(exact: Model) -> None:
-    running = engine(exact, 8)
-    for large in range(10):
-        running.add(task(f"large {large}", asked(count=100, steps=50), exact))
-        running.step()
-    assert running.has_room("interactive")
-    running.add(task("small", asked(count=1, steps=2), exact))
-    running.step()
-    assert "small" in keys_inside(running)
-
-
-def test_where_many_have_entered_beside_the_slots_others_wait(exact: Model) -> None:
-    running, taken = engine(exact, 8), 0
-    while running.has_room("interactive"):
-        running.add(task(str(taken), asked(count=100, steps=50), exact))
-        running.step()
-        taken += 1
-        assert len(keys_inside(running)) == taken, "it was taken because it would enter"
-    assert 8 < taken <= 8 + exact.network.pace.reserve
-    assert running.rows == 8 + exact.network.pace.reserve
-
-
-def test_no_more_move_at_once_than_there_are_slots(exact: Model) -> None:
-    running = engine(exact, 8)
-    for key in "abcde":
-        running.add(task(key, asked(count=4, steps=50), exact))
-        running.step()
-    assert len(keys_inside(running)) == 5
-    for _ in range(10):
-        assert sum(len(step.x0) for step in running.step()) <= 8
-
-
-def test_an_empty_engine_has_room_and_nothing_to_do(exact: Model) -> None:
+def test_empty_engine_is_idle_and_has_room(exact: Model) -> None:
     running = engine(exact, 1)
     assert running.idle
     assert running.has_room("interactive")
@@ -365,44 +211,24 @@ def test_an_empty_engine_has_room_and_nothing_to_do(exact: Model) -> None:
     assert running.step() == []
 
 
-@settings(quick, max_examples=10)
-@given(slots=st.integers(1, 6), jobs=st.lists(st.tuples(st.integers(0, 5), specs(max_count=7)), min_size=1, max_size=4))
-def test_everything_ends_within_its_rows_and_no_newcomer_waits_while_there_is_room(
-    exact: Model, slots: int, jobs: list[tuple[int, JobSpec]]
-) -> None:
-    running, left, known = engine(exact, slots), sum(each.count for _, each in jobs), set[str]()
-    for now in range(1000):
-        had_room = running.has_room("batch")
-        arrived = [(str(i), each) for i, (arrival, each) in enumerate(jobs) if arrival == now]
-        for key, each in arrived:
-            running.add(task(key, each, exact))
-        steps = running.step()
-        moved = {step.task.key for step in steps}
-        if had_room:
-            assert {key for key, _ in arrived[:1]} <= keys_inside(running) | moved, (
-                "it was taken because it would enter"
-            )
-        known |= moved
-        assert sum(map(len, running._moved)) <= slots
-        left -= sum(len(step.x0) for step in steps if step.last)
-        if left == 0:
-            break
-    assert running.idle
-    assert known == {str(i) for i in range(len(jobs))}
+def test_pace_measured_again_applies_at_once(exact: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = engine(exact, 2)
+    running.add(task("large", asked(count=100, steps=50), exact))
+    running.step()
+    assert running.has_room("interactive")
+    monkeypatch.setattr(exact.network, "_pace", exact.network.pace.model_copy(update={"slots": 0}))
+    assert not running.has_room("interactive")
 
 
-# Removed
-
-
-def test_a_removed_job_is_gone_at_once_and_the_others_stay(exact: Model) -> None:
+def test_removed_job_leaves_at_once_and_others_continue(exact: Model) -> None:
     mine = asked(count=3, steps=4, seed=5)
     running = engine(exact, 4)
     running.add(task("mine", mine, exact))
     running.add(task("other", asked(count=50, steps=50), exact))
-    first = steps_of(running.step())
-    assert set(first) == {"mine", "other"}
+    first = keys_of(running.step())
+    assert first == {"mine", "other"}
     running.remove("other")
-    running.remove("never there")
+    running.remove("unknown")
     found: dict[int, Tensor] = {}
     while not running.idle:
         for step in running.step():
@@ -412,17 +238,17 @@ def test_a_removed_job_is_gone_at_once_and_the_others_stay(exact: Model) -> None
     assert torch.equal(torch.stack([found[i] for i in range(3)]), alone(exact, mine))
 
 
-def test_a_removed_job_may_come_back(exact: Model) -> None:
+def test_removed_job_can_be_added_again(exact: Model) -> None:
     running = engine(exact, 4)
     running.add(task("mine", asked(count=2), exact))
     running.step()
     running.remove("mine")
     assert running.idle
     running.add(task("mine", asked(count=2), exact))
-    assert steps_of(running.step()) == {"mine": [2]}
+    assert [len(step.x0) for step in running.step()] == [2]
 
 
 @pytest.mark.parametrize("wrong", [{"sampler": "euler"}, {"steps": 0}, {"steps": 1001}, {"steps": 2, "start": 1}])
-def test_what_cannot_be_run_is_refused_before_it_enters(exact: Model, wrong: dict[str, Any]) -> None:
+def test_unknown_sampler_or_steps_raises_before_entering(exact: Model, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"sampler|steps"):
         task("mine", asked(**wrong), exact)
