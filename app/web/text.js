@@ -70,3 +70,9 @@ export function requestFacts(request, card) {
 }
 
 export const stepText = ({ step, steps, timestep }) => `step ${step} of ${steps} · t = ${timestep}`;
+
+/** What the loss of a training is, so that it is compared only with losses of the same kind. */
+export function lossLabel({ recipe }) {
+  if (!recipe) return "Training loss";
+  return recipe.min_snr_gamma == null ? "Training loss (MSE)" : "Training loss (min-SNR weighted)";
+}

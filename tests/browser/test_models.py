@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import re
+
+import pytest
+from playwright.sync_api import Route, expect
 
 from tests.browser.app_page import AppPage
 from tests.service import Service
@@ -42,3 +45,29 @@ def test_model_page_links_to_form_with_model_chosen(app_page: AppPage) -> None:
 def test_unknown_model_shows_message(app_page: AppPage) -> None:
     app_page.page.goto("/#model=none")
     expect(app_page.page.locator(".empty")).to_contain_text("No model named none is served")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "label"),
+    [
+        ({"min_snr_gamma": 5.0}, "Training loss (min-SNR weighted)"),
+        ({"min_snr_gamma": None}, "Training loss (MSE)"),
+        (None, "Training loss"),
+    ],
+)
+def test_training_loss_label_names_the_weighting(app_page: AppPage, recipe: object, label: str) -> None:
+    def with_recipe(route: Route) -> None:
+        models = route.fetch().json()["models"]
+        for card in models:
+            card["training"] |= {"recipe": recipe, "loss": 0.125}
+        route.fulfill(json={"models": models})
+
+    app_page.page.route("**/models", with_recipe)
+    app_page.page.goto("/#model=mnist")
+    app_page.page.reload()
+    facts = app_page.page.locator(".model section .facts div")
+    expect(facts.locator("dt")).to_have_text(label)
+    expect(facts.locator("dd")).to_have_text("0.125")
+    expect(app_page.page.locator('.model img[src*="loss.png"]')).to_have_attribute(
+        "alt", re.compile(re.escape(f"{label}: "))
+    )

@@ -1,5 +1,6 @@
 import { figureUrl } from "../client/api.js";
 import { html } from "../html.js";
+import { lossLabel } from "../text.js";
 
 /** Figures drawn by training and `noisemill figures`: caption, and whether it is a chart, whose colors follow dark mode. */
 const FIGURES = {
@@ -11,13 +12,14 @@ const FIGURES = {
   "process.gif": ["A hundred samples during sampling", false],
   "intensity.png": ["Mean and standard deviation of the pixels during sampling", true],
   "histograms.png": ["Histogram of pixel intensities in real and in generated images", true],
-  "loss.png": ["Loss of each training step and the running mean", true],
+  "loss.png": ["each training step and the running mean", true],
 };
 
 /** One of a card's figures with its caption; nothing if the model does not have it. */
 export function Figure({ card, name }) {
   if (!(name in card.figures)) return null;
-  const [caption, isChart] = FIGURES[name] ?? [name, false];
+  const [text, isChart] = FIGURES[name] ?? [name, false];
+  const caption = name === "loss.png" ? `${lossLabel(card.training)}: ${text}` : text;
   const needsClick = name.endsWith(".gif") && matchMedia("(prefers-reduced-motion: reduce)").matches;
   return html`<figure data-chart=${isChart}>
     ${needsClick ? html`<a href=${figureUrl(card, name)}>Show the animation</a>` : html`<img src=${figureUrl(card, name)} alt=${caption} loading="lazy" />`}

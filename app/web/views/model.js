@@ -3,7 +3,7 @@ import { Figure, otherFigures } from "../components/figure.js";
 import { MetricsTable } from "../components/metrics-table.js";
 import { SampleSheet, useSampleSheet } from "../components/samples.js";
 import { html } from "../html.js";
-import { formatDuration } from "../text.js";
+import { formatDuration, lossLabel } from "../text.js";
 
 const MAX_CLASS_NAMES = 20;
 
@@ -32,6 +32,7 @@ export function ModelView({ card, chooseModel }) {
     <section>
       <h2>Training</h2>
       <p>${dataText(card)} ${trainingText(card)}</p>
+      ${card.training.loss !== undefined && html`<${Facts} facts=${[[lossLabel(card.training), card.training.loss]]} />`}
       <${Figure} card=${card} name="real-and-generated.png" />
       <${Figure} card=${card} name="loss.png" />
     </section>
@@ -97,6 +98,5 @@ function trainingText({ training }) {
   const seen = training.images ? ` on ${number(training.images)} images in total` : "";
   const device = training.device === "cpu" ? "a CPU" : training.device;
   const time = training.seconds ? `, in ${formatDuration(training.seconds)} on ${device}` : "";
-  const loss = training.loss === undefined ? "" : ` Loss: ${training.loss}.`;
-  return `Trained for ${number(training.steps)} steps${seen}${time}.${loss}`;
+  return `Trained for ${number(training.steps)} steps${seen}${time}.`;
 }
