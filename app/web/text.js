@@ -69,6 +69,9 @@ export function requestFacts(request, card) {
   return facts;
 }
 
+/** `build` names the software and hardware that computed a job; jobs of older versions have none. */
+export const buildFacts = ({ build }) => (build ? [["Build", build]] : []);
+
 export const stepText = ({ step, steps, timestep }) => `step ${step} of ${steps} · t = ${timestep}`;
 
 /** What the loss of a training is, so that it is compared only with losses of the same kind. */

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.app_page import MODEL, SIZE, AppPage, canvas_pixels, enlarged, wait_until
 from tests.service import Service
@@ -77,3 +78,18 @@ def test_variations_use_same_noise_with_every_sampler_or_class(app_page: AppPage
         assert {(request["seed"], request["first_index"], request["count"]) for request in requests} == {(7, 2, 1)}
         for each in app_page.visible_jobs():
             app_page.wait_for_results(each)
+
+
+@pytest.mark.parametrize("build", ["torch 2.11, cpu", None])
+def test_job_build_is_shown_if_known(app_page: AppPage, build: str | None) -> None:
+    job_id = app_page.run(count="1", steps="10")
+
+    def with_build(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"build": build})
+
+    app_page.page.route(f"**/jobs/{job_id}", with_build)
+    app_page.page.goto(f"/#job={job_id}&picture={job_id}/0")
+    app_page.page.reload()
+    for facts in (app_page.panel(job_id).locator(".facts"), app_page.page.get_by_role("dialog").locator(".facts")):
+        expect(facts).to_contain_text("Seed")
+        expect(facts.get_by_text("Build")).to_have_count(0 if build is None else 1)

@@ -2,7 +2,7 @@ import { FRAME_IMAGES } from "../client/job.js";
 import { useJob } from "../client/use-job.js";
 import { html, useMemo, useState } from "../html.js";
 import { jobsHref } from "../route.js";
-import { requestFacts, stepText } from "../text.js";
+import { buildFacts, requestFacts, stepText } from "../text.js";
 import { Facts } from "./facts.js";
 import { Close } from "./icons.js";
 import { ImageGrid } from "./image-grid.js";
@@ -25,7 +25,7 @@ export function JobPanel({ id, cards, single, openImage, close, adopt }) {
     <${ImageGrid} job=${job} frame=${frame} card=${card} openImage=${openOwnImage} height=${single ? Math.max(innerHeight - 230, 280) : 420} />
     <${Timeline} length=${job.frames.length} frame=${frame} setFrame=${setFrame} caption=${(index) => stepText(job.frames.get(index))} />
     <footer>
-      <${Facts} facts=${requestFacts(view.request, card)} />
+      <${Facts} facts=${[...requestFacts(view.request, card), ...buildFacts(view)]} />
       <p class="note">${legend(view, job.frames.length, single)}</p>
       <${Downloads} urls=${view.urls} />
       <p class="job-links"><a class="text-button" href=${jobsHref([id])}>Link to this job</a>

@@ -8,7 +8,7 @@ import { ImageCanvas } from "../components/image-canvas.js";
 import { JobUnavailable } from "../components/job-panel.js";
 import { Timeline } from "../components/timeline.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
-import { className, stepText } from "../text.js";
+import { buildFacts, className, stepText } from "../text.js";
 
 const MAX_CLASSES = 24; // in one comparison
 
@@ -72,6 +72,7 @@ function imageFacts(view, position, card) {
     ["Model", request.model],
     ["Sampler", `${request.steps} steps of ${request.sampler}`],
     ...(hasClass ? [["Guidance scale", request.guidance_scale]] : []),
+    ...buildFacts(view),
   ];
 }
 
