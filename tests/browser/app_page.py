@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 MODEL = "digits"
 SIZE = 8  # width and height of its images
-TIMEOUT_MS = 180_000  # a network may have to be compiled first
+TIMEOUT_MS = 600_000  # a network may have to be compiled first, on a machine that others use too
 
 # The RGBA pixels of each of the grid's first `count` images, as base64.
 READ_GRID = """(canvas, count) => {

