@@ -1,87 +1,92 @@
-import { ask, askEach, useAsking } from "./client/use-settings.js";
-import { useCatalog } from "./client/use-models.js";
-import { useDrop } from "./components/use-file-drop.js";
-import { Gallery } from "./views/gallery.js";
+/**
+ * Entry point. One view per address (route.js) in views/, parts of views in components/, requests and job state in
+ * client/. Texts are where they are shown; wording shared by several views is in text.js.
+ */
+import { readRecipe } from "./client/png-recipe.js";
+import { settingsFromRecipe } from "./client/settings.js";
+import { submit, submitEach } from "./client/submit.js";
+import { useModels } from "./client/use-models.js";
+import { useFileDrop } from "./components/use-file-drop.js";
+import { useSettings } from "./components/use-settings.js";
 import { html, render, useEffect, useMemo, useState } from "./html.js";
-import { Model, Models } from "./views/model.js";
-import { Picture } from "./views/image.js";
-import { recipeOf } from "./client/png-recipe.js";
-import { settingsOfRecipe } from "./client/settings.js";
-import { compareAt, jobsAt, pictureAt, read } from "./route.js";
-import { Studio } from "./views/generate.js";
+import { compareHref, imageHref, jobsHref, parseRoute } from "./route.js";
+import { GalleryView } from "./views/gallery.js";
+import { GenerateView } from "./views/generate.js";
+import { ImageDialog } from "./views/image.js";
+import { ModelView } from "./views/model.js";
+import { ModelsView } from "./views/models.js";
 
-/** What is on show follows the address, and the address what is done. */
+const VIEWS = { generate: GenerateView, compare: GenerateView, gallery: GalleryView, models: ModelsView, model: ModelRoute };
+
 function App() {
-  const { cards, trouble } = useCatalog();
+  const { cards, message } = useModels();
   const route = useRoute();
-  const asking = useAsking(cards);
+  const form = useSettings(cards);
   const [notice, setNotice] = useState("");
-  const open = useMemo(() => (file) => openPicture(file, cards, asking.adopt).then(setNotice), [cards]);
-  const over = useDrop(open);
-  const pick = useMemo(() => (job, position) => (location.hash = pictureAt({ job, position })), []);
-  const view = { gallery: Gallery, models: Models, model: ModelPage }[route.view] ?? Studio;
+  const openPng = useMemo(() => (file) => loadPng(file, cards, form.adopt).then(setNotice), [cards]);
+  const dragging = useFileDrop(openPng);
+  const openImage = useMemo(() => (job, position) => (location.hash = imageHref({ job, position })), []);
   return html`
-    <${view} cards=${cards} trouble=${trouble} route=${route} asking=${asking} pick=${pick} open=${open} notice=${notice} />
-    ${route.picture && html`<${Over} key=${route.picture.job} picture=${route.picture} route=${route} cards=${cards} />`}
-    ${over && html`<p class="drop">Let go: the settings of a PNG that was made here come back.</p>`}`;
+    <${VIEWS[route.view]} cards=${cards} message=${message} route=${route} form=${form} openImage=${openImage} openPng=${openPng} notice=${notice} />
+    ${route.image && html`<${ImageRoute} key=${route.image.job} image=${route.image} route=${route} cards=${cards} />`}
+    ${dragging && html`<p class="drop-overlay">Drop a PNG from Noisemill to load its settings.</p>`}`;
 }
 
 function useRoute() {
-  const [route, setRoute] = useState(read(location.hash));
+  const [route, setRoute] = useState(parseRoute(location.hash));
   useEffect(() => {
-    const follow = () => setRoute(read(location.hash));
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
+    const onHashChange = () => setRoute(parseRoute(location.hash));
+    addEventListener("hashchange", onHashChange);
+    return () => removeEventListener("hashchange", onHashChange);
   }, []);
   useEffect(() => {
-    mark(route.view);
+    markCurrentLink(route.view);
     scrollTo(0, 0);
   }, [route.view, route.model]);
   return route;
 }
 
-/** Marks the present place among the links at the top, which are there before any script runs. */
-function mark(view) {
-  const place = { make: "", model: "models" }[view] ?? view;
-  for (const link of document.querySelectorAll("#places a")) {
-    link.ariaCurrent = link.getAttribute("href") === `#${place}` ? "page" : null;
+/** The navigation is in index.html, so that it is visible before scripts run. */
+function markCurrentLink(view) {
+  const fragment = { generate: "", model: "models" }[view] ?? view;
+  for (const link of document.querySelectorAll("#navigation a")) {
+    link.ariaCurrent = link.getAttribute("href") === `#${fragment}` ? "page" : null;
   }
 }
 
-function ModelPage({ cards, trouble, route, asking }) {
+function ModelRoute({ cards, message, route, form }) {
   const card = cards.find(({ name }) => name === route.model);
-  if (card) return html`<${Model} card=${card} choose=${asking.choose} />`;
-  return html`<p class="empty" role="status">${trouble || `No model of the name ${route.model} is served.`} <a href="#models">All models</a></p>`;
+  if (card) return html`<${ModelView} card=${card} chooseModel=${form.chooseModel} />`;
+  return html`<p class="empty" role="status">${message || `No model named ${route.model} is served.`} <a href="#models">All models</a></p>`;
 }
 
-/** One picture over what is on show. */
-function Over({ picture, route, cards }) {
-  const card = (name) => cards.find((each) => each.name === name);
-  const others = route.view === "make" ? route.jobs : [];
-  return html`<${Picture} ...${picture} cards=${cards}
-    go=${(position) => location.replace(pictureAt({ ...picture, position }))}
-    close=${() => location.hash.includes("picture=") && (location.hash = pictureAt(null))}
-    again=${async (settings) => (location.hash = jobsAt([await ask(settings, card(settings.model)), ...others]))}
-    compare=${async (settings, axis, values) => (location.hash = compareAt(await askEach(settings, axis, values, card(settings.model))))} />`;
+function ImageRoute({ image, route, cards }) {
+  const cardOf = (settings) => cards.find(({ name }) => name === settings.model);
+  const openJobs = route.view === "generate" ? route.jobs : [];
+  return html`<${ImageDialog} ...${image} cards=${cards}
+    show=${(position) => location.replace(imageHref({ ...image, position }))}
+    close=${() => location.hash.includes("picture=") && (location.hash = imageHref(null))}
+    rerun=${async (settings) => (location.hash = jobsHref([await submit(settings, cardOf(settings)), ...openJobs]))}
+    compare=${async (settings, axis, values) => (location.hash = compareHref(await submitEach(settings, axis, values, cardOf(settings))))} />`;
 }
 
-/** Brings back the settings that a PNG carries; what came of it, in words. */
-async function openPicture(file, cards, adopt) {
+/** Loads the settings inside a PNG into the form; returns a notice about the result. */
+async function loadPng(file, cards, adopt) {
   if (!file) return "";
-  const recipe = await recipeOf(file);
-  if (recipe === null) return `${file.name} carries no settings. A single image's PNG does; a sheet of several does not.`;
+  const recipe = await readRecipe(file);
+  if (recipe === null) return `${file.name} contains no settings. Use the PNG of a single image; a grid has none.`;
   const card = cards.find(({ digest }) => digest === recipe.model_hash);
-  if (!card) return `${file.name} was made by a model that is not served here (digest ${String(recipe.model_hash).slice(0, 12)}).`;
-  adopt(settingsOfRecipe(recipe, card));
-  if (read(location.hash).view !== "make") location.hash = "";
-  const begun = recipe.image_sha256 ? " It began from a picture, which a PNG does not carry, so what comes will differ." : "";
-  return `The settings of ${file.name} are back: index ${recipe.index} of seed ${recipe.seed}. Generate makes it again.${begun}`;
+  if (!card) return `The model of ${file.name} is not served here (digest ${String(recipe.model_hash).slice(0, 12)}).`;
+  adopt(settingsFromRecipe(recipe, card));
+  if (parseRoute(location.hash).view !== "generate") location.hash = "";
+  const start = recipe.image_sha256 ? " It started from an uploaded image, which the PNG does not contain, so the result will differ." : "";
+  return `Loaded the settings of ${file.name}: index ${recipe.index} of seed ${recipe.seed}. Press Generate to make it again.${start}`;
 }
 
 render(html`<${App} />`, document.querySelector("main"));
 
-// Not by a fragment: that names what is on show.
-document.querySelector("#skip").addEventListener("click", (event) => {
+// A link to #main would change the route.
+document.querySelector("#skip-link").addEventListener("click", (event) => {
   event.preventDefault();
   document.querySelector("main").focus();
 });

@@ -1,28 +1,27 @@
 /**
- * What is on show, as the address names it, so that a reload or a shared link shows it again: `#job=…` (several, side by
- * side), `#compare=…,…`, `#gallery`, `#models`, `#model=…`; and in any, `picture=job/k`.
+ * The address is the state of the page, so that reload, links and the back button work: `#job=…` (several: side by side),
+ * `#compare=…,…`, `#gallery`, `#models`, `#model=…`; any of them with `picture=job/k` for one image in a dialog.
  */
-export function read(fragment) {
+export function parseRoute(fragment) {
   const fields = new URLSearchParams(fragment.slice(1));
-  const [pictured = "", position = ""] = fields.get("picture")?.split("/") ?? [];
+  const [imageJob = "", position = ""] = fields.get("picture")?.split("/") ?? [];
   return {
-    view: ["compare", "gallery", "models", "model"].find((name) => fields.has(name)) ?? "make",
+    view: ["compare", "gallery", "models", "model"].find((name) => fields.has(name)) ?? "generate",
     jobs: fields.has("compare") ? fields.get("compare").split(",").filter(Boolean) : fields.getAll("job"),
     model: fields.get("model") ?? "",
-    picture: /^\d+$/.test(position) ? { job: pictured, position: Number(position) } : null,
+    image: /^\d+$/.test(position) ? { job: imageJob, position: Number(position) } : null,
   };
 }
 
-/** The address of jobs shown side by side. */
-export const jobsAt = (ids) => `#${ids.map((id) => `job=${encodeURIComponent(id)}`).join("&")}`;
+export const jobsHref = (ids) => `#${ids.map((id) => `job=${encodeURIComponent(id)}`).join("&")}`;
 
-export const compareAt = (ids) => `#compare=${ids.map(encodeURIComponent).join(",")}`;
+export const compareHref = (ids) => `#compare=${ids.map(encodeURIComponent).join(",")}`;
 
-export const modelAt = (name) => `#model=${encodeURIComponent(name)}`;
+export const modelHref = (name) => `#model=${encodeURIComponent(name)}`;
 
-/** The present address with one picture over it, or none. */
-export function pictureAt(picture) {
-  const rest = location.hash.slice(1).split("&").filter((field) => field && !field.startsWith("picture="));
-  if (picture !== null) rest.push(`picture=${encodeURIComponent(picture.job)}/${picture.position}`);
-  return `#${rest.join("&")}`;
+/** The current address with an image's dialog open, or without (null). */
+export function imageHref(image) {
+  const fields = location.hash.slice(1).split("&").filter((field) => field && !field.startsWith("picture="));
+  if (image !== null) fields.push(`picture=${encodeURIComponent(image.job)}/${image.position}`);
+  return `#${fields.join("&")}`;
 }

@@ -1,4 +1,4 @@
-"""The system's Chromium, kept quiet."""
+"""Launches the system's Chromium without background network traffic."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from playwright.sync_api import Page
 
-from tests.browser.desk import Desk, wait_until
+from tests.browser.app_page import AppPage, wait_until
 from tests.service import Service
 
 JOBS = 20
@@ -40,25 +40,24 @@ def open_bitmaps(page: Page) -> int:
     return int(page.evaluate("bitmaps.filter(({ width }) => width > 0).length"))
 
 
-def test_jobs_and_bitmaps_off_the_page_are_evicted_and_reload(desk: Desk, service: Service) -> None:
+def test_jobs_and_bitmaps_off_the_page_are_evicted_and_reload(app_page: AppPage, service: Service) -> None:
     body = {"model": "digits", "count": IMAGES, "steps": FRAMES, "frames": FRAMES, "label": "cycle"}
     kept, *others = [service.finished(service.generate(**body, seed=seed))["id"] for seed in range(JOBS)]
-    desk.page.add_init_script(RECORD_BITMAPS)
-    desk.page.reload()
+    app_page.page.add_init_script(RECORD_BITMAPS)
+    app_page.page.reload()
     for other in others:
-        desk.page.goto(f"/#job={kept}&job={other}")
+        app_page.page.goto(f"/#job={kept}&job={other}")
         for job_id in (kept, other):
-            desk.wait_for(job_id)
-            desk.wait_for_results(job_id)
-        desk.job(other).locator(".scrubber").fill("0")
+            app_page.wait_for_results(job_id)
+        app_page.panel(other).locator(".scrubber").fill("0")
 
     with suppress(AssertionError):  # the assertion below reports the counts
-        wait_until(desk.page, lambda: live_jobs(desk.page) <= MAX_JOBS, seconds=20)
-    counts = {"jobs": live_jobs(desk.page), "bitmaps": open_bitmaps(desk.page)}
+        wait_until(app_page.page, lambda: live_jobs(app_page.page) <= MAX_JOBS, seconds=20)
+    counts = {"jobs": live_jobs(app_page.page), "bitmaps": open_bitmaps(app_page.page)}
     assert counts["jobs"] <= MAX_JOBS, counts
     assert counts["bitmaps"] <= MAX_BITMAPS, counts
 
-    desk.page.goto(f"/#job={kept}&job={others[0]}")
+    app_page.page.goto(f"/#job={kept}&job={others[0]}")
     for job_id in (kept, others[0]):
-        desk.wait_for_results(job_id)
-        assert desk.frames(job_id) == FRAMES
+        app_page.wait_for_results(job_id)
+        assert app_page.frame_count(job_id) == FRAMES

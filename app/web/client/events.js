@@ -1,51 +1,47 @@
-import { problemOf } from "./api.js";
+import { problemFrom } from "./api.js";
 
-const SILENCE_MS = 40_000; // the service says something every 15 s; a machine that slept hears nothing at all
+const SILENCE_TIMEOUT_MS = 40_000; // the service sends a comment every 15 s; after a suspend no more data arrives
 
 /**
- * A job's server-sent events after `lastId`, as they come: `{ id, type, data }`.
+ * Yields a job's server-sent events after `lastId` as `{ id, type, data }`.
  *
- * Read with fetch, for an EventSource cannot be told where to begin. Throws where the stream breaks or falls silent.
+ * Uses fetch because EventSource cannot set Last-Event-ID. Throws if the stream breaks or stays silent.
  */
-export async function* events(url, lastId, signal) {
+export async function* readEvents(url, lastId, signal) {
   const silence = new AbortController();
   const response = await fetch(url, {
     headers: lastId === "" ? {} : { "Last-Event-ID": lastId },
     signal: AbortSignal.any([signal, silence.signal]),
     cache: "no-store",
   });
-  if (!response.ok) throw problemOf(response, await response.text());
+  if (!response.ok) throw problemFrom(response, await response.text());
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let timer = 0;
-  let rest = "";
+  let buffer = "";
   try {
     while (true) {
-      timer = setTimeout(() => silence.abort(new TypeError("nothing heard")), SILENCE_MS);
+      timer = setTimeout(() => silence.abort(new TypeError("event stream timed out")), SILENCE_TIMEOUT_MS);
       const { done, value } = await reader.read();
       clearTimeout(timer);
       if (done) return;
-      const blocks = (rest + value.replaceAll("\r", "")).split("\n\n");
-      rest = blocks.pop();
-      yield* blocks.map(parsed).filter(({ type }) => type !== "");
+      const blocks = (buffer + value.replaceAll("\r", "")).split("\n\n");
+      buffer = blocks.pop();
+      yield* blocks.map(parseEvent).filter(({ type }) => type !== "");
     }
   } finally {
     clearTimeout(timer);
-    reader.cancel().catch(() => {}); // it may have been aborted already
+    reader.cancel().catch(() => {}); // the stream may already be aborted
   }
 }
 
-/** One block of lines; a comment, which keeps the connection alive, has no type. */
-function parsed(block) {
+/** Parses one block of lines. A comment (keep-alive) has no type. */
+function parseEvent(block) {
   const event = { id: "", type: "", data: "" };
-  const names = { id: "id", event: "type", data: "data" };
+  const properties = { id: "id", event: "type", data: "data" };
   for (const line of block.split("\n")) {
-    const [name, value] = halves(line);
-    if (name in names) event[names[name]] += value;
+    const colon = line.indexOf(":");
+    const field = line.slice(0, colon);
+    if (field in properties) event[properties[field]] += line.slice(colon + 1).trimStart();
   }
   return event;
-}
-
-function halves(line) {
-  const at = line.indexOf(":");
-  return [line.slice(0, at), line.slice(at + 1).trimStart()];
 }

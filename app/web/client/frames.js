@@ -1,9 +1,9 @@
-/** The frames of one job, in the order in which they came. Images that move together share a frame. */
-export class Film {
+/** The frames of one job, in order of arrival. A frame holds x̂0 of consecutive images at one denoising step. */
+export class Frames {
   #frames = [];
   #onDecoded;
 
-  /** `onDecoded()` is called when a picture that was asked for can be had. */
+  /** `onDecoded()` is called when a requested bitmap has been decoded. */
   constructor(onDecoded) {
     this.#onDecoded = onDecoded;
   }
@@ -12,36 +12,36 @@ export class Film {
     return this.#frames.length;
   }
 
-  add(frame) {
-    this.#frames.push(new Frame(frame, this.#onDecoded));
+  add(event) {
+    this.#frames.push(new Frame(event, this.#onDecoded));
   }
 
-  frame(stop) {
-    return this.#frames[stop];
+  get(index) {
+    return this.#frames[index];
   }
 
-  /** What an image showed once frame `stop` had come: undefined where nothing had, null while it is decoded. */
-  picture(stop, position) {
-    for (let at = Math.min(stop, this.length - 1); at >= 0; at -= 1) {
-      if (this.#frames[at].holds(position)) return this.#frames[at].picture(position);
+  /** The last bitmap of an image up to frame `index`: undefined if there is none, null while it is being decoded. */
+  bitmap(index, position) {
+    for (let k = Math.min(index, this.length - 1); k >= 0; k -= 1) {
+      if (this.#frames[k].includes(position)) return this.#frames[k].bitmap(position);
     }
     return undefined;
+  }
+
+  /** Indices of the frames that include an image. */
+  indicesOf(position) {
+    return [...this.#frames.keys()].filter((index) => this.#frames[index].includes(position));
   }
 
   close() {
     for (const frame of this.#frames) frame.close();
   }
-
-  /** At which stops an image moved. */
-  stops(position) {
-    return [...this.#frames.keys()].filter((stop) => this.#frames[stop].holds(position));
-  }
 }
 
-/** One frame event. Its pictures are decoded when they are first asked for, off the main thread. */
+/** One frame event. A bitmap is decoded on first use, off the main thread. */
 class Frame {
   #images;
-  #pictures = new Map();
+  #bitmaps = new Map();
   #closed = false;
   #onDecoded;
 
@@ -51,26 +51,26 @@ class Frame {
     this.#onDecoded = onDecoded;
   }
 
-  holds(position) {
+  includes(position) {
     return this.first <= position && position < this.first + this.count;
   }
 
-  picture(position) {
-    if (!this.#pictures.has(position)) this.#decode(position);
-    return this.#pictures.get(position);
+  bitmap(position) {
+    if (!this.#bitmaps.has(position)) this.#decode(position);
+    return this.#bitmaps.get(position);
   }
 
   close() {
     this.#closed = true;
-    for (const picture of this.#pictures.values()) picture?.close();
+    for (const bitmap of this.#bitmaps.values()) bitmap?.close();
   }
 
   async #decode(position) {
-    this.#pictures.set(position, null);
+    this.#bitmaps.set(position, null);
     const bytes = Uint8Array.from(atob(this.#images[position - this.first]), (letter) => letter.charCodeAt(0));
-    const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-    if (this.#closed) return picture.close();
-    this.#pictures.set(position, picture);
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    if (this.#closed) return bitmap.close();
+    this.#bitmaps.set(position, bitmap);
     this.#onDecoded();
   }
 }

@@ -1,17 +1,19 @@
-/** Images on one sheet, as square as can be, with a pixel between: a job's results, or a model's samples. */
-export class Sheet {
+const RETRY_MS = 2000;
+
+/** A job's grid.png: its images in rows, one pixel apart, with ⌈√count⌉ columns. */
+export class GridImage {
   #bitmap = null;
   #columns;
   #closed = false;
 
-  /** `onLoaded()` is called once the sheet is there. */
+  /** `onLoaded()` is called when the image has been decoded. */
   constructor(url, count, onLoaded) {
     this.#columns = Math.ceil(Math.sqrt(count));
     this.#load(url, onLoaded);
   }
 
-  /** `[source, x, y, size]` of one image, or null while the sheet is not there. */
-  cut(position) {
+  /** `[bitmap, x, y, size]` of one image, or null until the grid is loaded. */
+  crop(position) {
     if (this.#bitmap === null) return null;
     const pitch = (this.#bitmap.width + 1) / this.#columns;
     return [this.#bitmap, (position % this.#columns) * pitch, Math.floor(position / this.#columns) * pitch, pitch - 1];
@@ -22,18 +24,18 @@ export class Sheet {
     this.#bitmap?.close();
   }
 
-  /** What cannot be had now is asked for again; the last frame stands in for it meanwhile. */
+  /** Retries until it succeeds; meanwhile the last frame is shown. */
   async #load(url, onLoaded) {
     if (this.#closed) return;
     try {
       const response = await fetch(url);
-      if (!response.ok) throw new TypeError(`answered ${response.status}`);
+      if (!response.ok) throw new TypeError(`status ${response.status}`);
       const bitmap = await createImageBitmap(await response.blob());
       if (this.#closed) return bitmap.close();
       this.#bitmap = bitmap;
       onLoaded();
     } catch {
-      setTimeout(() => this.#load(url, onLoaded), 2000);
+      setTimeout(() => this.#load(url, onLoaded), RETRY_MS);
     }
   }
 }

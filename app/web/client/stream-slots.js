@@ -1,45 +1,46 @@
 /**
- * Lets a few listen at a time, by turns.
+ * Limits the number of open event streams per tab and rotates them.
  *
- * Browsers open six connections to a host, for all tabs together. Streams that held them all would leave none to ask
- * with, so a tab holds few, and whoever has listened for a while makes room for whoever waits. A hidden tab holds none.
+ * Over HTTP/1.1 a browser opens six connections per host, shared by all tabs, and requests must find a free one. A tab
+ * therefore holds few streams. A stream that has been open for `milliseconds` is closed if another one waits for a slot;
+ * a hidden tab holds none.
  */
-export class Turns {
+export class StreamSlots {
   #free;
   #waiting = [];
   #milliseconds;
 
-  constructor(most, milliseconds) {
-    this.#free = most;
+  constructor(slots, milliseconds) {
+    this.#free = slots;
     this.#milliseconds = milliseconds;
   }
 
-  /** Runs `listen(signal)` when its turn comes. Returns when it is over, or the turn is; throws what it throws. */
-  async take(listen, signal) {
-    await this.#enter(signal);
-    const turn = new AbortController();
-    const yields = () => (document.hidden || this.#waiting.length > 0) && turn.abort();
-    const timer = setInterval(yields, this.#milliseconds);
+  /** Runs `read(signal)` in a slot. Returns when it has ended or the slot was reclaimed; throws what it throws. */
+  async run(read, signal) {
+    await this.#acquire(signal);
+    const slot = new AbortController();
+    const reclaim = () => (document.hidden || this.#waiting.length > 0) && slot.abort();
+    const timer = setInterval(reclaim, this.#milliseconds);
     try {
-      await listen(AbortSignal.any([signal, turn.signal]));
+      await read(AbortSignal.any([signal, slot.signal]));
     } catch (error) {
-      if (!turn.signal.aborted || signal.aborted) throw error;
+      if (!slot.signal.aborted || signal.aborted) throw error;
     } finally {
       clearInterval(timer);
-      this.#leave();
+      this.#release();
     }
   }
 
-  async #enter(signal) {
+  async #acquire(signal) {
     while (document.hidden) await once(document, "visibilitychange");
     if (this.#free > 0) this.#free -= 1;
-    else await new Promise((enter) => this.#waiting.push(enter));
+    else await new Promise((resolve) => this.#waiting.push(resolve));
     if (!signal.aborted) return;
-    this.#leave();
+    this.#release();
     signal.throwIfAborted();
   }
 
-  #leave() {
+  #release() {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free += 1;
     else next();

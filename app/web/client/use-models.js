@@ -1,38 +1,38 @@
-import { asProblem, fetchModels } from "./api.js";
+import { fetchModels, toProblem } from "./api.js";
 import { useEffect, useState } from "../html.js";
 
 const RETRY_MS = 3000;
-const REFRESH_MS = 30_000; // a training may end, and its model appear
+const REFRESH_MS = 30_000; // a training may add a model at any time
 
-/** The cards of the models that are served, and why there are none: `{ cards, trouble }`. */
-export function useCatalog() {
-  const [catalog, set] = useState({ cards: [], trouble: "Asking which models are served…" });
+/** The cards of the served models, and a message if there are none or the service is away: `{ cards, message }`. */
+export function useModels() {
+  const [models, setModels] = useState({ cards: [], message: "Loading the list of models…" });
   useEffect(() => {
     let timer = 0;
-    const look = async () => {
-      const next = await read();
-      // Cards that say the same stay the same objects, so that nothing is drawn anew.
-      set((old) => (JSON.stringify(old.cards) === JSON.stringify(next.cards ?? old.cards) ? { ...old, trouble: next.trouble } : next));
-      timer = setTimeout(look, next.trouble ? RETRY_MS : REFRESH_MS);
+    const refresh = async () => {
+      const next = await load();
+      // Unchanged cards keep their identity, so that nothing is rendered again.
+      setModels((old) => (next.cards && JSON.stringify(old.cards) !== JSON.stringify(next.cards) ? next : { ...old, message: next.message }));
+      timer = setTimeout(refresh, next.message ? RETRY_MS : REFRESH_MS);
     };
-    look();
-    addEventListener("online", look);
+    refresh();
+    addEventListener("online", refresh);
     return () => {
       clearTimeout(timer);
-      removeEventListener("online", look);
+      removeEventListener("online", refresh);
     };
   }, []);
-  return catalog;
+  return models;
 }
 
-/** Cards that were had stay on show while the service is away. */
-async function read() {
+/** Without `cards`, those shown before stay. */
+async function load() {
   try {
     const cards = await fetchModels();
-    if (cards.length > 0) return { cards, trouble: "" };
-    return { trouble: "No model is served yet. Models appear here as soon as a worker has loaded them." };
+    if (cards.length > 0) return { cards, message: "" };
+    return { message: "No model is served yet. Models appear here as soon as a worker has loaded them." };
   } catch (error) {
-    const { title, detail } = asProblem(error);
-    return { trouble: `${title}: ${detail} Trying again…` };
+    const { title, detail } = toProblem(error);
+    return { message: `${title}: ${detail} Trying again…` };
   }
 }

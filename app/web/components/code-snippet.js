@@ -1,30 +1,30 @@
+import { requestBody } from "../client/settings.js";
 import { html, useState } from "../html.js";
-import { body } from "../client/settings.js";
 
 const LANGUAGES = { curl, Python: python };
 
-/** What the form would send, in the words of a shell and of Python; it changes as the form does. */
-export function Snippet({ settings, card }) {
+/** The form's current request as code. */
+export function CodeSnippet({ settings, card }) {
   const [language, setLanguage] = useState("curl");
   const [copied, setCopied] = useState("");
-  const text = LANGUAGES[language](body(settings, card), location.origin);
-  const copy = () => navigator.clipboard.writeText(text).then(() => setCopied(text));
+  const code = LANGUAGES[language](requestBody(settings, card), location.origin);
+  const copy = () => navigator.clipboard.writeText(code).then(() => setCopied(code));
   return html`<details class="snippet">
-    <summary>The same as code</summary>
+    <summary>This request as code</summary>
     <div class="snippet-bar">
-      ${Object.keys(LANGUAGES).map((name) => html`<button type="button" class="quiet" aria-pressed=${String(name === language)}
+      ${Object.keys(LANGUAGES).map((name) => html`<button type="button" class="text-button" aria-pressed=${String(name === language)}
         onClick=${() => setLanguage(name)}>${name}</button>`)}
-      ${navigator.clipboard && html`<button type="button" class="quiet copy" onClick=${copy}>
-        ${copied === text ? "Copied" : "Copy"}</button>`}
+      ${navigator.clipboard && html`<button type="button" class="text-button copy" onClick=${copy}>
+        ${copied === code ? "Copied" : "Copy"}</button>`}
     </div>
-    <pre tabindex="0" aria-label=${`As ${language}`}><code>${text}</code></pre>
+    <pre tabindex="0" aria-label=${`Request in ${language}`}><code>${code}</code></pre>
   </details>`;
 }
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function curl(json, origin) {
-  return `curl --json ${quoted(json)} \\\n  -H 'Prefer: wait=60' ${origin}/generate`;
+  return `curl --json ${shellQuoted(json)} \\\n  -H 'Prefer: wait=60' ${origin}/generate`;
 }
 
 function python(json, origin) {

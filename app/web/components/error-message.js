@@ -1,12 +1,12 @@
 import { html } from "../html.js";
 
-/** A refusal in its own words; errors of fields only where the detail does not already say them. */
-export function Refusal({ problem }) {
+/** An error response: title, detail, and the errors of fields that the detail does not mention. */
+export function ErrorMessage({ problem }) {
   const { title, detail, errors, retryAfter } = problem;
   const fields = errors
     .map(({ field, allowed, detail: reason }) => [field, reason ?? allowed])
     .filter(([, reason]) => !detail.includes(reason));
-  return html`<div class="refusal" role="alert">
+  return html`<div class="error-message" role="alert">
     <p>${title}</p>
     ${detail && html`<p>${detail}</p>`}
     ${fields.map(([field, reason]) => html`<p>${field}: ${reason}</p>`)}

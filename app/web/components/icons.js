@@ -13,6 +13,6 @@ export const Pause = () => icon(html`<path d="M7 5v10M13 5v10" stroke-width="2.4
 
 export const Close = () => icon(html`<path d="M5 5l10 10M15 5L5 15" />`);
 
-export const Before = () => icon(html`<path d="M12.5 4.5L7 10l5.5 5.5" />`);
+export const Previous = () => icon(html`<path d="M12.5 4.5L7 10l5.5 5.5" />`);
 
-export const After = () => icon(html`<path d="M7.5 4.5L13 10l-5.5 5.5" />`);
+export const Next = () => icon(html`<path d="M7.5 4.5L13 10l-5.5 5.5" />`);

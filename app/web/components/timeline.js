@@ -4,33 +4,34 @@ import { Pause, Play } from "./icons.js";
 const FRAME_MS = 110;
 
 /**
- * Goes back and forth through `length` stops. `at` is the one on show, null the end, which is followed as it moves on;
- * `caption(stop)` says what is seen there.
+ * A slider over `length` frames with a play button. `frame` is the index on show; null follows the newest one.
+ * `caption(index)` describes a frame.
  */
-export function Timeline({ length, at, go, caption }) {
+export function Timeline({ length, frame, setFrame, caption }) {
   const [playing, setPlaying] = useState(false);
   const last = length - 1;
-  const stop = at ?? last;
+  const index = frame ?? last;
   useEffect(() => {
     if (!playing) return undefined;
-    if (at === null) return setPlaying(false);
-    const timer = setTimeout(() => go(at + 1 >= last ? null : at + 1), FRAME_MS);
+    if (frame === null) return setPlaying(false);
+    const timer = setTimeout(() => setFrame(frame + 1 >= last ? null : frame + 1), FRAME_MS);
     return () => clearTimeout(timer);
-  }, [playing, at, last]);
+  }, [playing, frame, last]);
   if (length < 2) return html`<p class="caption" data-caption>${length === 1 ? caption(0) : ""}</p>`;
   const toggle = () => {
-    if (!playing && at === null) go(0);
+    if (!playing && frame === null) setFrame(0);
     setPlaying(!playing);
   };
-  const input = (event) => {
+  const onInput = (event) => {
     setPlaying(false);
     const chosen = Number(event.target.value);
-    go(chosen >= last ? null : chosen);
+    setFrame(chosen >= last ? null : chosen);
   };
+  const name = playing ? "Pause" : "Play the denoising steps";
   return html`<div class="timeline">
-    <button type="button" class="quiet icon" aria-label=${playing ? "Pause" : "Play the process"} title=${playing ? "Pause" : "Play the process"} onClick=${toggle}>
+    <button type="button" class="text-button icon-button" aria-label=${name} title=${name} onClick=${toggle}>
       ${playing ? html`<${Pause} />` : html`<${Play} />`}</button>
-    <input type="range" class="scrubber" min="0" max=${last} value=${stop} aria-label="Step shown" aria-valuetext=${caption(stop)} onInput=${input} />
-    <p class="caption" data-caption>${caption(stop)}</p>
+    <input type="range" class="scrubber" min="0" max=${last} value=${index} aria-label="Denoising step" aria-valuetext=${caption(index)} onInput=${onInput} />
+    <p class="caption" data-caption>${caption(index)}</p>
   </div>`;
 }

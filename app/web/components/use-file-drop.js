@@ -1,27 +1,27 @@
 import { useEffect, useState } from "../html.js";
 
-/** Whether a file is held over the page; `take(file)` is given one that is let go. */
-export function useDrop(take) {
-  const [over, setOver] = useState(false);
+/** Whether a file is being dragged over the page; `onDrop(file)` is called when it is dropped. */
+export function useFileDrop(onDrop) {
+  const [dragging, setDragging] = useState(false);
   useEffect(() => {
-    const carries = (event) => event.dataTransfer?.types.includes("Files");
-    const hold = (event) => {
-      if (!carries(event)) return;
-      event.preventDefault(); // else the browser would open the file in place of the page
-      setOver(true);
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    const dragover = (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault(); // otherwise the browser opens the file instead of the page
+      setDragging(true);
     };
-    const leave = (event) => event.relatedTarget === null && setOver(false);
+    const dragleave = (event) => event.relatedTarget === null && setDragging(false);
     const drop = (event) => {
-      if (!carries(event)) return;
+      if (!hasFiles(event)) return;
       event.preventDefault();
-      setOver(false);
-      if (event.dataTransfer.files.length > 0) take(event.dataTransfer.files[0]);
+      setDragging(false);
+      if (event.dataTransfer.files.length > 0) onDrop(event.dataTransfer.files[0]);
     };
-    const heard = { dragover: hold, dragleave: leave, drop };
-    for (const [type, listener] of Object.entries(heard)) addEventListener(type, listener);
+    const listeners = { dragover, dragleave, drop };
+    for (const [type, listener] of Object.entries(listeners)) addEventListener(type, listener);
     return () => {
-      for (const [type, listener] of Object.entries(heard)) removeEventListener(type, listener);
+      for (const [type, listener] of Object.entries(listeners)) removeEventListener(type, listener);
     };
-  }, [take]);
-  return over;
+  }, [onDrop]);
+  return dragging;
 }

@@ -1,83 +1,83 @@
-import { asProblem, ended, fetchJobs } from "../client/api.js";
-import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
-import { Refusal } from "../components/error-message.js";
-import { compareAt, jobsAt } from "../route.js";
+import { fetchJobs, hasEnded, toProblem } from "../client/api.js";
+import { ErrorMessage } from "../components/error-message.js";
 import { Thumbnail } from "../components/thumbnail.js";
-import { ago, imagesWords } from "../text.js";
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
+import { compareHref, jobsHref } from "../route.js";
+import { countText, formatAge } from "../text.js";
 
-const PAGE = 60;
+const PAGE_SIZE = 60;
 const REFRESH_MS = 3000;
 
-/** Every job that is kept, the newest first; more come as the end of the list comes near. */
-export function Gallery() {
-  const [{ jobs, cursor, problem }, set] = useState({ jobs: [], cursor: undefined, problem: null });
-  const [chosen, choose] = useState([]);
-  const more = async () => {
+/** All stored jobs, newest first, loaded page by page while scrolling. */
+export function GalleryView() {
+  const [{ jobs, cursor, problem }, setState] = useState({ jobs: [], cursor: undefined, problem: null });
+  const [selected, setSelected] = useState([]);
+  const loadMore = async () => {
     try {
-      const page = await fetchJobs(PAGE, cursor ?? null);
-      set((old) => ({ jobs: merged(old.jobs, page.jobs), cursor: page.next_cursor, problem: null }));
+      const page = await fetchJobs(PAGE_SIZE, cursor ?? null);
+      setState((old) => ({ jobs: merge(old.jobs, page.jobs), cursor: page.next_cursor, problem: null }));
     } catch (error) {
-      set((old) => ({ ...old, problem: asProblem(error) }));
+      setState((old) => ({ ...old, problem: toProblem(error) }));
     }
   };
-  useRefresh(jobs, (fresh) => set((old) => ({ ...old, jobs: merged(fresh, old.jobs) })));
-  const toggle = useRef((id) => choose((ids) => (ids.includes(id) ? ids.filter((other) => other !== id) : [...ids, id]))).current;
+  useRefresh(jobs, (fresh) => setState((old) => ({ ...old, jobs: merge(fresh, old.jobs) })));
+  const toggle = useRef((id) => setSelected((ids) => (ids.includes(id) ? ids.filter((other) => other !== id) : [...ids, id]))).current;
   return html`<section class="gallery" aria-labelledby="gallery-title">
     <h1 id="gallery-title">Gallery</h1>
-    <p class="lede">Every job of the last days. They stay until their time is over.</p>
-    ${cursor === null && jobs.length === 0 && html`<p class="empty">Nothing has been made yet. <a href="#">Make something</a>, and it is kept here.</p>`}
-    <ul class="jobs">${jobs.map((view) => html`<${Entry} key=${view.id} view=${view} chosen=${chosen.includes(view.id)} toggle=${toggle} />`)}</ul>
-    ${problem && html`<${Refusal} problem=${problem} />`}
-    ${cursor !== null && html`<${More} key=${cursor} load=${more} />`}
-    ${chosen.length > 1 && html`<p class="bar"><a class="button" href=${compareAt(chosen)}>Compare ${chosen.length} jobs</a>
-      <button type="button" class="quiet" onClick=${() => choose([])}>Clear</button></p>`}
+    <p class="lead">All jobs that the service stores, newest first.</p>
+    ${cursor === null && jobs.length === 0 && html`<p class="empty">No jobs yet. <a href="#">Generate images</a> and they appear here.</p>`}
+    <ul class="jobs">${jobs.map((view) => html`<${JobCard} key=${view.id} view=${view} selected=${selected.includes(view.id)} toggle=${toggle} />`)}</ul>
+    ${problem && html`<${ErrorMessage} problem=${problem} />`}
+    ${cursor !== null && html`<${LoadMore} key=${cursor} load=${loadMore} />`}
+    ${selected.length > 1 && html`<p class="selection-bar"><a class="button" href=${compareHref(selected)}>Compare ${selected.length} jobs</a>
+      <button type="button" class="text-button" onClick=${() => setSelected([])}>Clear selection</button></p>`}
   </section>`;
 }
 
-/** Pages overlap where jobs are made meanwhile; what was heard last counts. */
-function merged(first, second) {
-  const known = new Set(first.map(({ id }) => id));
-  return [...first, ...second.filter(({ id }) => !known.has(id))];
+/** Pages overlap if jobs were added between two requests; views in `first` replace those in `second`. */
+function merge(first, second) {
+  const ids = new Set(first.map(({ id }) => id));
+  return [...first, ...second.filter(({ id }) => !ids.has(id))];
 }
 
-/** Looks at the newest jobs again while any of those on show goes on. */
-function useRefresh(jobs, hear) {
-  const going = jobs.some((view) => !ended(view));
+/** Polls the newest jobs while a listed job is queued or running. */
+function useRefresh(jobs, onRefresh) {
+  const active = jobs.some((view) => !hasEnded(view));
   useEffect(() => {
-    if (!going) return undefined;
-    const timer = setInterval(() => fetchJobs(PAGE).then((page) => hear(page.jobs), () => {}), REFRESH_MS);
+    if (!active) return undefined;
+    const timer = setInterval(() => fetchJobs(PAGE_SIZE).then((page) => onRefresh(page.jobs), () => {}), REFRESH_MS);
     return () => clearInterval(timer);
-  }, [going]);
+  }, [active]);
 }
 
-/** Loads by itself when it comes into sight, and by hand. */
-function More({ load }) {
+/** Loads the next page when scrolled into view, or on click. */
+function LoadMore({ load }) {
   const button = useRef();
   useLayoutEffect(() => {
     const observer = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && load(), { rootMargin: "800px" });
     observer.observe(button.current);
     return () => observer.disconnect();
   }, []);
-  return html`<button ref=${button} type="button" class="quiet more-jobs" onClick=${load}>More</button>`;
+  return html`<button ref=${button} type="button" class="text-button load-more" onClick=${load}>Load more</button>`;
 }
 
-/** One job; drawn anew only where its own view has changed, for there may be a thousand. */
-class Entry extends Component {
-  shouldComponentUpdate({ view, chosen }) {
+/** One job. With a thousand of them on the page, each is rendered again only if its own view has changed. */
+class JobCard extends Component {
+  shouldComponentUpdate({ view, selected }) {
     const old = this.props.view;
-    return chosen !== this.props.chosen || (view !== old && JSON.stringify(view) !== JSON.stringify(old));
+    return selected !== this.props.selected || (view !== old && JSON.stringify(view) !== JSON.stringify(old));
   }
 
-  render({ view, chosen, toggle }) {
+  render({ view, selected, toggle }) {
     const { request } = view;
     return html`<li data-status=${view.status}>
-      <a href=${jobsAt([view.id])}>
+      <a href=${jobsHref([view.id])}>
         <${Thumbnail} view=${view} />
         <strong>${request.model}</strong>
-        <small>${view.status === "finished" ? imagesWords(request.count) : view.status} · ${ago(view.created_at)}</small>
-        <small>${request.steps} × ${request.sampler}</small>
+        <small>${view.status === "finished" ? countText(request.count) : view.status} · ${formatAge(view.created_at)}</small>
+        <small>${request.steps} steps · ${request.sampler}</small>
       </a>
-      <label class="choose"><input type="checkbox" checked=${chosen} onChange=${() => toggle(view.id)} aria-label=${`Compare job ${view.id.slice(0, 6)}`} /> compare</label>
+      <label class="select-job"><input type="checkbox" checked=${selected} onChange=${() => toggle(view.id)} aria-label=${`Compare job ${view.id.slice(0, 6)}`} /> compare</label>
     </li>`;
   }
 }

@@ -1,88 +1,92 @@
-import { asProblem, ended } from "../client/api.js";
-import { ask, askEach } from "../client/use-settings.js";
-import { Compare } from "./comparison.js";
-import { Form } from "../components/request-form.js";
+import { hasEnded, toProblem } from "../client/api.js";
+import { getJob } from "../client/job-cache.js";
+import { settingsFromJob } from "../client/settings.js";
+import { submit, submitEach } from "../client/submit.js";
+import { useJob } from "../client/use-job.js";
+import { JobPanel } from "../components/job-panel.js";
+import { RecentJobs } from "../components/recent-jobs.js";
+import { RequestForm } from "../components/request-form.js";
+import { SampleSheet, useSampleSheet } from "../components/samples.js";
 import { html, useEffect, useState } from "../html.js";
-import { jobOf, useJob } from "../client/job.js";
-import { Panel } from "../components/job-panel.js";
-import { Recent } from "../components/recent-jobs.js";
-import { settingsOf } from "../client/settings.js";
-import { compareAt, jobsAt, read } from "../route.js";
-import { SampleSheet, useSamples } from "../components/samples.js";
+import { compareHref, jobsHref, parseRoute } from "../route.js";
+import { Comparison } from "./comparison.js";
 
-const MOST_PANELS = 8;
+const MAX_PANELS = 8;
 
-/** Where pictures are asked for and watched: the form, and beside it the jobs that the address names. */
-export function Studio({ cards, trouble, route, asking, pick, open, notice }) {
-  const [refusal, setRefusal] = useState(null);
+/** The request form, and beside it the jobs in the address: in panels, or (`#compare`) as a comparison. */
+export function GenerateView({ cards, message, route, form, openImage, openPng, notice }) {
+  const [problem, setProblem] = useState(null);
   const comparing = route.view === "compare";
-  const { settings, card } = asking;
-  useEffect(() => setRefusal(null), [comparing]);
-  const submit = async () => {
-    setRefusal(null);
+  const { settings, card } = form;
+  useEffect(() => setProblem(null), [comparing]);
+  const onSubmit = async () => {
+    setProblem(null);
     try {
-      const fragment = comparing
-        ? compareAt(await askEach(settings, asking.vary.axis, asking.vary.values, card))
-        : jobsAt([await ask(settings, card), ...shown()]);
-      location.hash = fragment;
-      showStage();
+      location.hash = comparing
+        ? compareHref(await submitEach(settings, form.comparison.axis, form.comparison.values, card))
+        : jobsHref([await submit(settings, card), ...remainingPanels()]);
+      scrollToResults();
     } catch (error) {
-      setRefusal(asProblem(error));
+      setProblem(toProblem(error));
     }
   };
-  return html`<div class="studio">
-    <h1 class="quietly">${comparing ? "Compare" : "Make"}</h1>
-    <div class="asking">
-      ${trouble && html`<p id="models-status" role="status">${trouble}</p>`}
-      ${card && html`<${Form} cards=${cards} settings=${settings} change=${asking.change} choose=${asking.choose}
-        vary=${comparing ? asking.vary : null} setVary=${asking.setVary} refusal=${refusal} submit=${submit} open=${open}
-        last=${jobOf(route.jobs[0] ?? "").view?.request.seed} />`}
+  return html`<div class="generate-view">
+    <h1 class="visually-hidden">${comparing ? "Compare" : "Generate"}</h1>
+    <div class="request">
+      ${message && html`<p id="models-status" role="status">${message}</p>`}
+      ${card && html`<${RequestForm} cards=${cards} settings=${settings} change=${form.change} chooseModel=${form.chooseModel}
+        comparison=${comparing ? form.comparison : null} setComparison=${form.setComparison} problem=${problem} submit=${onSubmit} openPng=${openPng}
+        lastSeed=${route.jobs.length > 0 && getJob(route.jobs[0]).view?.request.seed} />`}
     </div>
-    <div class="stage" id="stage">
+    <div class="results" id="results">
       <p class="notice" role="status">${notice}</p>
-      ${route.jobs.length === 0 && html`<${Intro} comparing=${comparing} card=${card} />`}
-      ${route.jobs.length > 0 && html`<${Begin} id=${route.jobs[0]} ready=${Boolean(card)} begin=${asking.begin} />`}
-      ${route.jobs.length > 0 && comparing && html`<${Compare} key=${route.jobs.join()} ids=${route.jobs} cards=${cards} pick=${pick} begin=${card ? asking.beginVary : null} />`}
-      ${!comparing && html`<div class="panels" data-alone=${route.jobs.length === 1}>
-        ${route.jobs.map((id) => html`<${Panel} key=${id} id=${id} cards=${cards} alone=${route.jobs.length === 1} pick=${pick}
-          close=${() => (location.hash = jobsAt(shown().filter((other) => other !== id)))} adopt=${(request) => asking.adopt(settingsOf(request))} />`)}
+      ${route.jobs.length === 0 && html`<${Introduction} comparing=${comparing} card=${card} />`}
+      ${route.jobs.length > 0 && html`<${Prefill} id=${route.jobs[0]} ready=${Boolean(card)} prefill=${form.prefill} />`}
+      ${route.jobs.length > 0 && comparing && html`<${Comparison} key=${route.jobs.join()} ids=${route.jobs} cards=${cards} openImage=${openImage} prefill=${card ? form.prefillComparison : null} />`}
+      ${!comparing && html`<div class="job-panels" data-single=${route.jobs.length === 1}>
+        ${route.jobs.map((id) => html`<${JobPanel} key=${id} id=${id} cards=${cards} single=${route.jobs.length === 1} openImage=${openImage}
+          close=${() => (location.hash = jobsHref(openPanels().filter((other) => other !== id)))} adopt=${(request) => form.adopt(settingsFromJob(request))} />`)}
       </div>`}
     </div>
   </div>`;
 }
 
-/** The jobs on show; where there would be too many, those that have ended make room. */
-function shown() {
-  const { view, jobs } = read(location.hash);
-  if (view !== "make") return [];
-  const room = MOST_PANELS - 1;
-  const going = (id) => jobOf(id).view !== null && !ended(jobOf(id).view);
-  return jobs.length <= room ? jobs : [...jobs.filter(going), ...jobs.filter((id) => !going(id))].slice(0, room);
+function openPanels() {
+  const { view, jobs } = parseRoute(location.hash);
+  return view === "generate" ? jobs : [];
 }
 
-/** On a phone the form fills the screen. */
-function showStage() {
-  if (matchMedia("(max-width: 52rem)").matches) document.querySelector("#stage").scrollIntoView();
+/** The open panels that stay when one is added. At most MAX_PANELS; jobs that have ended are dropped first. */
+function remainingPanels() {
+  const jobs = openPanels();
+  if (jobs.length < MAX_PANELS) return jobs;
+  const isActive = (id) => getJob(id).view !== null && !hasEnded(getJob(id).view);
+  return [...jobs.filter(isActive), ...jobs.filter((id) => !isActive(id))].slice(0, MAX_PANELS - 1);
 }
 
-/** Hands the request of the job that the address names to the form, once it is known. */
-function Begin({ id, ready, begin }) {
+/** On a narrow screen the results are below the form. */
+function scrollToResults() {
+  if (matchMedia("(max-width: 52rem)").matches) document.querySelector("#results").scrollIntoView();
+}
+
+/** Fills the form from the first job in the address, once that job and the models are loaded. */
+function Prefill({ id, ready, prefill }) {
   const { view } = useJob(id);
   useEffect(() => {
-    if (view !== null && ready) begin(view.request);
+    if (view !== null && ready) prefill(view.request);
   }, [id, view === null, ready]);
   return null;
 }
 
-function Intro({ comparing, card }) {
-  const sheet = useSamples(card);
-  return html`<section class="intro">
+function Introduction({ comparing, card }) {
+  const sheet = useSampleSheet(card);
+  return html`<section class="introduction">
     <p>${comparing
-      ? html`The same noise, sampled in two ways or more, side by side. Choose what differs, and press <em>Compare</em>.`
-      : html`Every picture begins as pure noise. Step by step, a network says what it takes the finished picture to be, and
-        a little of the noise gives way. Press <em>Generate</em> and watch.`}</p>
-    ${!comparing && card && html`<figure><${SampleSheet} sheet=${sheet} side=${480} alt=${`Samples of ${card.name}`} />
-      ${sheet && html`<figcaption>What ${card.name} makes</figcaption>`}</figure>`}
-    ${!comparing && html`<${Recent} />`}
+      ? html`The same noise, sampled in two or more ways, side by side. Choose the setting to compare and press <em>Compare</em>.`
+      : html`Every image starts as pure noise. At each denoising step a network estimates the finished image, and the sampler
+        removes some of the noise. Press <em>Generate</em> and watch.`}</p>
+    ${!comparing && card && html`<figure><${SampleSheet} sheet=${sheet} maxSide=${480} alt=${`Samples of ${card.name}`} />
+      ${sheet && html`<figcaption>Samples of ${card.name}</figcaption>`}</figure>`}
+    ${!comparing && html`<${RecentJobs} />`}
   </section>`;
 }

@@ -1,83 +1,70 @@
+import { Facts } from "../components/facts.js";
 import { Figure, otherFigures } from "../components/figure.js";
+import { MetricsTable } from "../components/metrics-table.js";
+import { SampleSheet, useSampleSheet } from "../components/samples.js";
 import { html } from "../html.js";
-import { Metrics } from "../components/metrics-table.js";
-import { modelAt } from "../route.js";
-import { SampleSheet, useSamples } from "../components/samples.js";
-import { duration } from "../text.js";
+import { formatDuration, lossLabel } from "../text.js";
+
+const MAX_CLASS_NAMES = 20;
 
 const number = (value) => value.toLocaleString("en");
 
-/** Every model that is served, by what it makes. */
-export function Models({ cards }) {
-  return html`<section class="models" aria-labelledby="models-title">
-    <h1 id="models-title">Models</h1>
-    <ul>${cards.map((card) => html`<${Entry} key=${card.name} card=${card} />`)}</ul>
-  </section>`;
-}
+export const shapeText = ({ image_size: size, channels, classes }) =>
+  [`${size} × ${size} pixels, ${channels === 1 ? "grayscale" : "color"}`, classes.length > 0 && `${classes.length} classes`].filter(Boolean).join(" · ");
 
-function Entry({ card }) {
-  const sheet = useSamples(card);
-  return html`<li><a href=${modelAt(card.name)}>
-    <${SampleSheet} sheet=${sheet} side=${240} alt="" />
-    <h2>${card.name}</h2>
-    <p>${shape(card)}${card.data.source ? ` · learnt from ${card.data.source}` : ""}</p>
-  </a></li>`;
-}
-
-const shape = ({ image_size: size, channels, classes }) =>
-  [`${size} × ${size} pixels, ${channels === 1 ? "grey" : "colour"}`, classes.length > 0 && `${classes.length} classes`].filter(Boolean).join(" · ");
-
-/** One model: what it makes, what it learnt from, how good it is, and how it works, in its own pictures. */
-export function Model({ card, choose }) {
-  const sheet = useSamples(card);
+/** One model: samples, training data, quality, and an explanation of diffusion with the model's own figures. */
+export function ModelView({ card, chooseModel }) {
+  const sheet = useSampleSheet(card);
   const last = card.num_train_timesteps - 1;
   return html`<article class="model" aria-labelledby="model-title">
     <header>
       <div>
         <p class="note"><a href="#models">Models</a></p>
         <h1 id="model-title">${card.name}</h1>
-        <p class="lede">${shape(card)}</p>
-        <p><a class="button" href="#" onClick=${() => choose(card.name)}>Make pictures with it</a></p>
-        <${CardFacts} card=${card} />
+        <p class="lead">${shapeText(card)}</p>
+        <p><a class="button" href="#" onClick=${() => chooseModel(card.name)}>Generate with this model</a></p>
+        <${Facts} facts=${cardFacts(card)} />
+        <p class="note"><a href=${`/models/${encodeURIComponent(card.name)}`}>Model card as JSON</a></p>
       </div>
-      <${SampleSheet} sheet=${sheet} side=${480} alt=${`Samples of ${card.name}${card.classes.length ? ", the classes in turn" : ""}`} />
+      <${SampleSheet} sheet=${sheet} maxSide=${480} alt=${`Samples of ${card.name}${card.classes.length ? ", one class after another" : ""}`} />
     </header>
 
     <section>
-      <h2>What it was trained on</h2>
-      <p>${dataWords(card)} ${trainingWords(card)}</p>
+      <h2>Training</h2>
+      <p>${dataText(card)} ${trainingText(card)}</p>
+      ${card.training.loss !== undefined && html`<${Facts} facts=${[[lossLabel(card.training), card.training.loss]]} />`}
       <${Figure} card=${card} name="real-and-generated.png" />
       <${Figure} card=${card} name="loss.png" />
     </section>
 
     <section>
-      <h2>How good it is</h2>
-      <${Metrics} metrics=${card.metrics} name=${card.name} />
+      <h2>Quality</h2>
+      <${MetricsTable} metrics=${card.metrics} model=${card.name} />
       <${Figure} card=${card} name="histograms.png" />
     </section>
 
     <section>
-      <h2>What the noise schedule is</h2>
-      <p>In training a real picture x₀ is mixed with noise: <span class="formula">x_t = √ᾱ_t · x₀ + √(1 − ᾱ_t) · noise</span>.
-        The timestep t says how far that goes. At t = 0 there is next to nothing but the picture, at t = ${last} next to nothing
-        but noise. The schedule ᾱ is the list of all ${card.num_train_timesteps} mixtures in between.</p>
+      <h2>The noise schedule</h2>
+      <p>In training a real image x₀ is mixed with noise: <span class="formula">x_t = √ᾱ_t · x₀ + √(1 − ᾱ_t) · noise</span>.
+        The timestep t sets how much. At t = 0 the mixture is almost only image, at t = ${last} almost only noise.
+        The schedule is the list of ᾱ for all ${card.num_train_timesteps} timesteps.</p>
       <${Figure} card=${card} name="schedule.png" />
       <${Figure} card=${card} name="forward.png" />
     </section>
 
     <section>
-      <h2>What x̂₀ is</h2>
-      <p>The network is shown x_t and t, and says which part of it is noise. What is left without that noise is
-        x̂₀, “x-zero-hat”: what it takes the finished picture to be. Where there is little noise it is right at once. Where there is much,
-        many pictures are possible, and x̂₀ is their average: a blur. It is what you watch on this page.</p>
+      <h2>The estimate x̂₀</h2>
+      <p>The network gets x_t and t and predicts the noise in x_t. Removing the predicted noise gives x̂₀ (“x-zero-hat”), the network's estimate
+        of the finished image. With little noise the estimate is accurate at once. With much noise many images are possible, and
+        x̂₀ is their average: a blur. Watching a job on this page means watching x̂₀.</p>
       <${Figure} card=${card} name="one-step.png" />
     </section>
 
     <section>
-      <h2>How a picture comes out of the noise</h2>
-      <p>Sampling begins with noise alone, drawn from the seed. Each step asks for x̂₀ and goes a little of the way towards it,
-        so the next look is at a little less noise, and x̂₀ grows sharper. A sampler is the rule of how far to go, and whether some noise is
-        put back. This model's card recommends ${card.steps} steps of ${card.sampler}${card.null_class === null ? "" : ` at guidance ${card.guidance_scale}`}.</p>
+      <h2>Sampling</h2>
+      <p>Sampling starts from pure noise, which the seed determines. Each denoising step computes x̂₀ and moves a little towards it, so the
+        next step starts with less noise and its x̂₀ is sharper. The sampler is the rule for how far to move and whether to add
+        new noise. This model's card recommends ${card.steps} steps of ${card.sampler}${card.null_class === null ? "" : ` with guidance scale ${card.guidance_scale}`}.</p>
       <${Figure} card=${card} name="reverse.png" />
       <${Figure} card=${card} name="intensity.png" />
       <${Figure} card=${card} name="process.gif" />
@@ -86,32 +73,30 @@ export function Model({ card, choose }) {
   </article>`;
 }
 
-function CardFacts({ card }) {
-  const rows = [
+function cardFacts(card) {
+  return [
     ["Recommended", `${card.steps} steps of ${card.sampler}`],
-    ...(card.null_class === null ? [] : [["Guidance", card.guidance_scale]]),
+    ...(card.null_class === null ? [] : [["Guidance scale", card.guidance_scale]]),
     ["Schedule", `${card.num_train_timesteps} timesteps`],
     ["Samplers", card.samplers.join(", ")],
-    ["At most", `${card.max_count} images a job`],
-    ...(card.created_at ? [["Made", card.created_at.slice(0, 10)]] : []),
+    ["Limit", `${card.max_count} images per job`],
+    ...(card.created_at ? [["Created", card.created_at.slice(0, 10)]] : []),
     ["Digest", card.digest.slice(0, 12)],
-    ["Runs as", card.build],
+    ["Build", card.build],
   ];
-  return html`<dl class="facts">${rows.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>
-    <p class="note"><a href=${`/models/${encodeURIComponent(card.name)}`}>The whole card as JSON</a></p>`;
 }
 
-function dataWords({ data, classes }) {
-  if (!data.source) return "Its card does not say what it was trained on.";
+function dataText({ data, classes }) {
+  if (!data.source) return "The model card does not name the training data.";
   const images = data.images ? `${number(data.images)} images of ` : "";
-  const kinds = classes.length > 0 ? `, in ${classes.length} classes: ${classes.slice(0, 20).join(", ")}${classes.length > 20 ? " …" : ""}` : "";
-  return `${images}${data.source}${kinds}.`;
+  const names = classes.slice(0, MAX_CLASS_NAMES).join(", ") + (classes.length > MAX_CLASS_NAMES ? " …" : "");
+  return `${images}${data.source}${classes.length > 0 ? `, in ${classes.length} classes: ${names}` : ""}.`;
 }
 
-function trainingWords({ training }) {
+function trainingText({ training }) {
   if (!training.steps) return "";
-  const seen = training.images ? `, ${number(training.images)} images seen` : "";
-  const time = training.seconds ? `, in ${duration(training.seconds)} on ${training.device === "cpu" ? "a CPU" : training.device}` : "";
-  const loss = training.loss === undefined ? "" : ` Its loss came to ${training.loss}.`;
-  return `${number(training.steps)} steps of training${seen}${time}.${loss}`;
+  const seen = training.images ? ` on ${number(training.images)} images in total` : "";
+  const device = training.device === "cpu" ? "a CPU" : training.device;
+  const time = training.seconds ? `, in ${formatDuration(training.seconds)} on ${device}` : "";
+  return `Trained for ${number(training.steps)} steps${seen}${time}.`;
 }
