@@ -1,14 +1,14 @@
-# Two images: `app`, which has no torch, and `worker`, which has torch and a compiler. What changes least comes first.
+# Two images: `app` without torch, and `worker` with torch and a C++ compiler. Layers that change least come first.
 
 FROM python:3.11-slim-bookworm AS base
-# For a mirror or wheels of your own; both may stay empty.
+# Optional: a package mirror, or a folder of wheels.
 ARG PIP_FIND_LINKS=""
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONUNBUFFERED=1
 RUN useradd --uid 10001 --create-home noisemill
 WORKDIR /home/noisemill
 
-# What to install, drawn out of pyproject.toml: a change to anything else in there reinstalls nothing.
+# The requirements alone, so that other changes to pyproject.toml do not reinstall the packages.
 FROM base AS requirements
 COPY pyproject.toml .
 RUN python -c "import tomllib; \
@@ -36,7 +36,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
 CMD ["sh", "-c", "exec noisemill app --host \"$HOST\" --port \"$PORT\""]
 
 FROM base AS worker
-# torch.compile, 2.5 times the speed, needs a C++ compiler and Python's headers, which not every Python image brings.
+# torch.compile, which is 2.5 times as fast, needs a C++ compiler and Python's headers, which some base images lack.
 RUN apt-get update \
  && headers=$(python -c "import sysconfig; print(sysconfig.get_path('include'))")/Python.h \
  && apt-get install -y --no-install-recommends g++ $(test -e "$headers" || echo python3-dev) \
@@ -44,13 +44,17 @@ RUN apt-get update \
 RUN install -d -o noisemill -g noisemill /models /compiled
 COPY constraints.txt .
 COPY --from=requirements /home/noisemill/worker.txt .
+# Package index for torch and torchvision, such as https://download.pytorch.org/whl/cpu; empty: pip's own index.
+ARG TORCH_INDEX=""
+RUN --mount=type=cache,target=/root/.cache/pip test -z "$TORCH_INDEX" \
+ || pip install -c constraints.txt --no-deps --index-url "$TORCH_INDEX" torch torchvision
 RUN --mount=type=cache,target=/root/.cache/pip pip install -r worker.txt -c constraints.txt
 COPY --from=requirements /home/noisemill/app.txt .
 RUN --mount=type=cache,target=/root/.cache/pip pip install -r app.txt -c constraints.txt
 RUN --mount=type=bind,from=wheel,source=/home/noisemill/wheels,target=/wheels pip install --no-deps /wheels/*.whl
 USER noisemill
 ENV NOISEMILL_MODELS=/models TORCHINDUCTOR_CACHE_DIR=/compiled
-# Alive is a worker whose heartbeat is in Redis; the first one comes once torch and the models are loaded.
+# A worker is healthy if its heartbeat is in Redis; the first is sent after torch and the models are loaded.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
     CMD python -c "import socket, sys; from redis import Redis; from jobs import keys; \
 from worker.settings import WorkerSettings; redis = Redis.from_url(WorkerSettings().redis_url); \

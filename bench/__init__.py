@@ -1,1 +1,1 @@
-"""Measurements: every ratio in one run, both sides in turn, the same weights in both."""
+"""Benchmarks: every ratio comes from one run with both sides interleaved and the same weights."""

@@ -1,6 +1,6 @@
-"""Sixteen clients who want one picture each at once, of the service and of the usual handler: python -m bench.clients
+"""Sixteen concurrent clients that request one image each, of the service and of the baseline: python -m bench.clients
 
-The handler stands around `DDPMPipeline`'s loop with the same weights, and serves one at a time.
+The baseline is a FastAPI handler around `DDPMPipeline`'s loop with the same weights, one request at a time.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from tests.service import Service, free_port, running, wait_until
 CLIENTS = 16
 
 
-def at_once(ask: Callable[[int], object]) -> Callable[[int], list[float]]:
-    """A round in which all ask: seconds from each one's question to its picture."""
+def concurrently(request: Callable[[int], object]) -> Callable[[int], list[float]]:
+    """One round: seconds from each client's request to its image."""
 
     def run(turn: int) -> list[float]:
         with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(lambda seed: timed(lambda: ask(seed)), range(turn * CLIENTS, (turn + 1) * CLIENTS)))
+            return list(
+                pool.map(lambda seed: timed(lambda: request(seed)), range(turn * CLIENTS, (turn + 1) * CLIENTS))
+            )
 
     return run
 
 
 @contextmanager
-def usual_handler(folder: Path) -> Iterator[httpx.Client]:
-    """The usual handler in a process of its own."""
+def baseline(folder: Path) -> Iterator[httpx.Client]:
+    """The baseline in a subprocess."""
     port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "bench.usual", str(folder), str(port)])
+    server = subprocess.Popen([sys.executable, "-m", "bench.baseline", str(folder), str(port)])
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
             wait_until(lambda: answers(http), 120)
@@ -59,7 +61,7 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
     with (
         tempfile.TemporaryDirectory() as state,
         running(Service(models, Path(state))) as service,
-        usual_handler(models / model) as http,
+        baseline(models / model) as http,
     ):
         classes = len(service.http.get(f"/models/{model}").json()["classes"])
 
@@ -71,13 +73,13 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
             asked = {"label": seed % classes, "steps": steps, "seed": seed}
             return http.post("/generate", params=asked).raise_for_status()
 
-        taken = interleaved({"Noisemill": at_once(ours), "the usual handler": at_once(theirs)}, rounds)
+        taken = interleaved({"Noisemill": concurrently(ours), "baseline": concurrently(theirs)}, rounds)
     rates = {name: [CLIENTS / max(seconds) for seconds in of] for name, of in taken.items()}
     first, found = rates["Noisemill"], []
     for name, of in rates.items():
         *_, p95 = statistics.quantiles([second for seconds in taken[name] for second in seconds], n=20)
         found.append([name, spread(of, 2), f"{p95:.2f} s", "" if of is first else times(first, of)])
-    head = [f"{CLIENTS} clients, one picture of {steps} steps each", "jobs a second", "95th percentile", "Noisemill is"]
+    head = [f"{CLIENTS} clients, one image of {steps} steps each", "jobs/s", "95th percentile", "speed-up"]
     text = f"`{model}`, DDPM without guidance; {rounds} rounds. {machine(default_device())}.\n\n{table(head, found)}"
     write_performance("clients", default_device(), text)
 

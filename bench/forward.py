@@ -1,7 +1,7 @@
-"""The bare network by rows, beside diffusers' and beside the machine's limit: python -m bench.forward
+"""The network alone by batch size, relative to diffusers' and to the machine's peak: python -m bench.forward
 
-The limit is the fastest product of square bfloat16 matrices; a network's share of it counts its multiplications and
-additions alone.
+The peak is the fastest product of square bfloat16 matrices; a network's share of it counts only its multiplications
+and additions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from model.networks.unet import UNet
 
 ROWS = {"cpu": (1, 4, 16, 64), "cuda": (1, 4, 16, 64, 256, 1024)}
 MATRICES = 1024, 2048, 4096
-SECONDS = 0.5  # of each side in a round
+SECONDS = 0.5  # per side and round
 
 Compiler = Callable[[UNet, torch.device], Callable[..., Tensor]]
 
 
 def per_second(device: torch.device, run: Callable[..., object], *given: Tensor) -> Callable[[int], float]:
-    """How many times a second it runs, over about SECONDS."""
+    """Calls per second, measured over about SECONDS."""
 
     def round_of(_: int) -> float:
         done, began = 0, time.perf_counter()
@@ -59,7 +59,7 @@ def inputs(unet: UNet, rows: int, device: torch.device) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def main(model: Path = Path("checkpoints/mnist"), device: str | None = None, rounds: int = 7) -> None:
     where = default_device(device)
-    keep_freed_memory()  # as in the service; it helps both
+    keep_freed_memory()  # as in the service; both sides benefit
     loaded = checkpoint.load(model)
     with FlopCounterMode(display=False) as counter:
         loaded.unet(*inputs(loaded.unet, 1, torch.device("cpu")))
@@ -86,14 +86,14 @@ def main(model: Path = Path("checkpoints/mnist"), device: str | None = None, rou
     peak = max(2 * size**3 * statistics.median(taken[f"product of {size}"]) for size in MATRICES)
     found = []
     for rows in ROWS[where.type]:
-        usual = taken[f"{rows} rows, diffusers"]
+        theirs_rates = taken[f"{rows} rows, diffusers"]
         for name in (*variants, "diffusers"):
             rates = taken[f"{rows} rows, {name}"]
             share = statistics.median(rates) * rows * flops / peak
-            ratio = "" if name == "diffusers" else times(rates, usual)
+            ratio = "" if name == "diffusers" else times(rates, theirs_rates)
             found.append([str(rows), name, spread([rows * rate for rate in rates], 0), f"{share:.0%}", ratio])
-    head = ["rows", "network", "rows a second: median (least to most)", "of the limit", "times diffusers'"]
-    what = f"`{model.name}`: {flops / 1e9:.2f} GFLOP a row; the limit is {peak / 1e12:.2f} TFLOP a second"
+    head = ["rows", "network", "rows/s: median (min to max)", "of peak", "speed-up over diffusers"]
+    what = f"`{model.name}`: {flops / 1e9:.2f} GFLOP per row; the peak is {peak / 1e12:.2f} TFLOP/s"
     write_performance("forward", where, f"{what}. {machine(where)}.\n\n{table(head, found)}")
 
 

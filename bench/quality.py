@@ -1,5 +1,7 @@
-"""Whether speed costs quality: distance to real images of what the service's engine makes, in the precision that it
-chooses, and of what `DDPMPipeline`'s loop makes in float32, the same weights in both: python -m bench.quality
+"""Sample quality by the engine and by the baseline: python -m bench.quality
+
+Distance to real images of the engine's samples, in the precision it chooses, and of `DDPMPipeline`'s loop in float32,
+with the same weights.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import torch
 import typer
 from torchvision.transforms.functional import pil_to_tensor
 
+from bench.baseline import Pipeline
 from bench.report import machine, table, write_performance
-from bench.usual import Pipeline
 from jobs.resolve import resolve
 from jobs.schema import CYCLE, GenerateRequest
 from model import data
@@ -32,12 +34,12 @@ def main(
     cache: Path = Path("var/evaluate"),
 ) -> None:
     device = default_device()
-    loaded, usual = offline.load(model, device), Pipeline(model, device)
+    loaded, baseline = offline.load(model, device), Pipeline(model, device)
     card = loaded.card
     asked = GenerateRequest(count=count, seed=0, steps=steps, sampler="ddpm", label=CYCLE, guidance_scale=1.0)
     spec = resolve(asked, card)
     labels = torch.tensor(spec.labels)
-    theirs = [picture for i, of in enumerate(labels.split(BATCH)) for picture in usual(of, steps, seed=i)]
+    theirs = [picture for i, of in enumerate(labels.split(BATCH)) for picture in baseline(of, steps, seed=i)]
     samples = {
         f"Noisemill, {str(loaded.network.dtype).removeprefix('torch.')}": offline.sample(loaded, spec),
         "`DDPMPipeline`'s loop, float32": torch.stack([pil_to_tensor(picture) for picture in theirs]),

@@ -1,4 +1,4 @@
-"""How measurements are taken and told."""
+"""Takes measurements and writes them into Markdown pages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import torch
 
 PERFORMANCE = Path("docs/performance.md")
 
-Taken = TypeVar("Taken")
+Measured = TypeVar("Measured")
 
 
-def interleaved(sides: dict[str, Callable[[int], Taken]], rounds: int) -> dict[str, list[Taken]]:
-    """What each side takes, told the round's number, with the sides in turn; a first round is not counted."""
-    taken: dict[str, list[Taken]] = {name: [] for name in sides}
+def interleaved(sides: dict[str, Callable[[int], Measured]], rounds: int) -> dict[str, list[Measured]]:
+    """Measures all sides once per round, which is passed to each; round 0 is a warm-up and not counted."""
+    taken: dict[str, list[Measured]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, run in sides.items():
             measured = run(turn)
@@ -31,14 +31,14 @@ def interleaved(sides: dict[str, Callable[[int], Taken]], rounds: int) -> dict[s
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """The duration of a call in seconds."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def machine(device: torch.device) -> str:
-    """What was measured on, with what, and when."""
+    """The hardware, library versions and date of a measurement."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -50,22 +50,24 @@ def machine(device: torch.device) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and the least and the most."""
+    """Median, minimum and maximum; a single value stands alone."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (one round)"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def times(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """How many times as much ours is, round by round."""
+    """The ratio of ours to theirs, round by round."""
     return f"**{spread([a / b for a, b in zip(ours, theirs, strict=True)], 2)}**"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown."""
+    """A Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def write_section(page: Path, name: str, text: str) -> None:
-    """Prints what was measured, and puts it between the comments `name` and `/name` of a Markdown page."""
+    """Prints the text, and writes it between the comments `name` and `/name` of a Markdown page."""
     print(f"\n{text}\n", flush=True)
     opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
     whole = page.read_text()
@@ -76,5 +78,5 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 def write_performance(name: str, device: torch.device, text: str) -> None:
-    """Into docs/performance.md; what a GPU does stands beside what a CPU does."""
+    """Writes a section of docs/performance.md; measurements on a GPU have sections of their own."""
     write_section(PERFORMANCE, name if device.type == "cpu" else f"{name} ({device.type})", text)

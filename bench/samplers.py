@@ -1,7 +1,7 @@
 """Distance to real images by sampler and number of steps, into docs/samplers.md: python -m bench.samplers MODEL …
 
-Every sampler gets the same seeds, labels and guidance, so that what differs is the sampler. Cells are kept as they are
-measured; a run that was stopped goes on.
+Every sampler gets the same seeds, labels and guidance. Results are cached as they are measured, so that an interrupted
+run continues.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ console = Console()
 
 @dataclass(frozen=True)
 class Cell:
-    """One sampler at one number of steps."""
+    """The measurement of one sampler at one number of steps."""
 
     sampler: str
     steps: int
-    seconds: float  # an image, sampled 64 at a time
+    seconds: float  # per image, sampled 64 at a time
     accuracy: float
     frechet: float
     interval: tuple[float, float]
-    real: float  # the distance of as many training images
+    real: float  # distance of as many training images
 
 
 def measure(model: Model, reference: Reference, asked: GenerateRequest) -> Cell:
@@ -86,7 +86,7 @@ def plot(cells: list[Cell], name: str, path: Path) -> None:
 
 
 def table(cells: list[Cell]) -> str:
-    lines = ["| sampler | steps | seconds an image | accuracy | Fréchet distance |", "|---|---|---|---|---|"]
+    lines = ["| sampler | steps | seconds/image | accuracy | Fréchet distance |", "|---|---|---|---|---|"]
     for cell in cells:
         low, high = cell.interval
         lines.append(
@@ -97,12 +97,12 @@ def table(cells: list[Cell]) -> str:
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="A checkpoint's folder; it needs classes, and a section on the page.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a checkpoint with classes.")],
     data_root: Path | None = None,
     count: int = 500,
     steps: str = "10,20,50,100",
-    guidance: Annotated[float, typer.Option(help="1, none, takes half the time.")] = 1.0,
-    long: Annotated[str, typer.Option(help="Samplers that also take all of the schedule's steps.")] = "ddpm",
+    guidance: Annotated[float, typer.Option(help="1 means no guidance, and takes half the time.")] = 1.0,
+    long: Annotated[str, typer.Option(help="Samplers measured with all of the schedule's steps too.")] = "ddpm",
     cache: Path = Path("var/evaluate"),
     device: str | None = None,
 ) -> None:
@@ -133,7 +133,7 @@ def main(
         PAGE,
         card.name,
         f"{count} samples of `{card.name}`, the classes in turn, guidance scale {guidance:g}; as many real "
-        f"images lie at {cells[0].real:.3f}. Measured on {machine(loaded.network.device)}.\n\n"
+        f"images have a distance of {cells[0].real:.3f}. Measured on {machine(loaded.network.device)}.\n\n"
         f'<img src="pictures/{picture.name}" alt="Fréchet distance over steps for each sampler" width="560">\n\n'
         f"{table(cells)}",
     )

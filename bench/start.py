@@ -1,7 +1,7 @@
-"""How soon a service makes pictures: python -m bench.start
+"""Startup time: python -m bench.start
 
-From the command to the address being ready, and to the first picture of a one-step job; the first time, with nothing
-compiled, and again.
+From the command until /readyz answers 200, and until the first image of a one-step job; with an empty compilation
+cache, and again with a filled one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.service import Service, running
 
 
 def start(models: Path, model: str, compiled: Path) -> tuple[float, float]:
-    """Seconds until it is ready, and until the first picture is there."""
+    """Seconds until the service is ready, and until the first image."""
     with tempfile.TemporaryDirectory() as state:
         began = time.perf_counter()
         with running(Service(models, Path(state), {"TORCHINDUCTOR_CACHE_DIR": str(compiled)})) as service:
@@ -33,9 +33,9 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int =
         again = [start(models, model, Path(compiled)) for _ in range(rounds)]
     found = [
         ["`/readyz` answers 200", f"{first[0]:.1f}", spread([ready for ready, _ in again])],
-        [f"the first picture of `{model}` is there", f"{first[1]:.1f}", spread([pictured for _, pictured in again])],
+        [f"first image of `{model}`", f"{first[1]:.1f}", spread([pictured for _, pictured in again])],
     ]
-    head = ["seconds until", "first start", f"later starts: median (least to most) of {rounds}"]
+    head = ["seconds until", "first start", f"later starts: median (min to max) of {rounds}"]
     write_performance("start", default_device(), f"{machine(default_device())}.\n\n{table(head, found)}")
 
 

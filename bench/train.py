@@ -1,8 +1,8 @@
-"""Training speed beside diffusers' `train_unconditional` loop, the same network in both: python -m bench.train
+"""Training speed of Noisemill and of diffusers' `train_unconditional` loop with the same network: python -m bench.train
 
-That loop is an example script (diffusers' examples/unconditional_image_generation), so its step is written out here
-with its parts and defaults: DataLoader and transforms, `DDPMScheduler.add_noise`, an eager `UNet2DModel`, gradient
-clipping at 1, AdamW (0.95, 0.999), a cosine schedule, `EMAModel`; in float32, and under its bf16 option.
+The loop is an example script (diffusers' examples/unconditional_image_generation), so its step is reimplemented here
+with the same components and defaults: DataLoader and transforms, `DDPMScheduler.add_noise`, an eager `UNet2DModel`,
+gradient clipping at 1, AdamW (0.95, 0.999), a cosine schedule, `EMAModel`; in float32, and under its bf16 option.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from model.training.train import Trainer
 Step = Callable[[], object]
 
 
-class Pictures(TorchDataset[Any]):
-    """A data set as the loop has it: Pillow images, transformed one by one."""
+class PilDataset(TorchDataset[Any]):
+    """The data set as the loop reads it: Pillow images, transformed one by one."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.pictures = [images.to_pil(pixels) for pixels in dataset.images]
@@ -54,7 +54,7 @@ def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.devi
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
     rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
     average = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
-    loader = DataLoader(Pictures(dataset), batch_size=recipe.training.batch_size, shuffle=True, drop_last=True)
+    loader = DataLoader(PilDataset(dataset), batch_size=recipe.training.batch_size, shuffle=True, drop_last=True)
 
     def batches() -> Iterator[Any]:
         while True:
@@ -82,16 +82,16 @@ def reference(folder: Path, dataset: Dataset, recipe: Recipe, device: torch.devi
     return step
 
 
-def rate(step: Step, pictures: int, steps: int) -> Callable[[int], float]:
-    """A round of so many steps, in images a second."""
-    return lambda _: pictures * steps / timed(lambda: [step() for _ in range(steps)])
+def rate(step: Step, images: int, steps: int) -> Callable[[int], float]:
+    """One round of `steps` steps, in images/s."""
+    return lambda _: images * steps / timed(lambda: [step() for _ in range(steps)])
 
 
 def main(
     recipe: Annotated[Path, typer.Argument()] = Path("recipes/mnist.toml"),
     data_root: Path | None = None,
     rounds: int = 7,
-    steps: Annotated[int, typer.Option(help="Of each side in a round.")] = 10,
+    steps: Annotated[int, typer.Option(help="Steps of each side per round.")] = 10,
     device: str | None = None,
 ) -> None:
     what, where = Recipe.read(recipe), default_device(device)
@@ -108,7 +108,7 @@ def main(
         reports.close()
     ours = rates["Noisemill"]
     found = [[name, spread(theirs), "" if theirs is ours else times(ours, theirs)] for name, theirs in rates.items()]
-    head = ["", "images/s: median (least to most)", "Noisemill is"]
+    head = ["", "images/s: median (min to max)", "speed-up"]
     what_was = f"`{recipe}`: batches of {size}, {rounds} rounds of {steps} steps each. {machine(where)}."
     write_performance("training", where, f"{what_was}\n\n{table(head, found)}")
 

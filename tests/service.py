@@ -1,4 +1,4 @@
-"""The service as a user has it: `noisemill serve` in a process of its own, talked to over HTTP."""
+"""The service as users run it: `noisemill serve` in a subprocess, used over HTTP."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from serve import redis_server
+
 START_SECONDS = 120.0
 
 
@@ -28,7 +30,7 @@ class Event:
 
 
 class Service:
-    """Starts, stops and kills; `log` holds what it printed."""
+    """Starts, stops and kills the service; `log` is the file of its output."""
 
     def __init__(self, models: Path, state: Path, environment: dict[str, str] | None = None) -> None:
         self.models, self.state = models, state
@@ -39,8 +41,13 @@ class Service:
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def redis_url(self) -> str:
+        """The embedded Redis."""
+        return f"unix://{redis_server.socket_path(self.state)}"
+
     def start(self) -> None:
-        """Returns when it says that it is ready."""
+        """Starts the service and waits until /readyz answers 200."""
         command = [sys.executable, "-m", "noisemill", "serve", "--port", str(self.port)]
         command += ["--models", str(self.models), "--state", str(self.state)]
         with self.log.open("ab") as log:
@@ -49,7 +56,7 @@ class Service:
         wait_until(self.is_ready, START_SECONDS, lambda: self.log.read_text())
 
     def stop(self) -> None:
-        """As Ctrl-C does."""
+        """Sends SIGINT, as Ctrl-C does, and expects exit status 0."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(60) == 0, self.log.read_text()
@@ -61,19 +68,18 @@ class Service:
             self.http.close()
 
     def kill(self, part: str) -> None:
-        """SIGKILL to one of its processes: redis, app or worker. The supervisor lives on."""
+        """Sends SIGKILL to redis, app or worker. The supervisor keeps running."""
         os.kill(self.pid(part), signal.SIGKILL)
 
     def pid(self, part: str) -> int:
-        """The process of a part, as the kernel lists the supervisor's children."""
+        """The process id of redis, app or worker."""
         assert self._process is not None
         name = {"redis": "redis", "app": "noisemill app", "worker": "noisemill worker"}[part]
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for child in map(int, children):
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        commands = children(self._process.pid)
+        for child, command in commands.items():
             if name in command:
                 return child
-        raise LookupError(f"no {part} among {children}")
+        raise LookupError(f"no {part} in {commands}")
 
     def generate(self, **body: Any) -> dict[str, Any]:
         response = self.http.post("/generate", json=body)
@@ -86,7 +92,7 @@ class Service:
         return view
 
     def finished(self, job: dict[str, Any], seconds: float = 180) -> dict[str, Any]:
-        """The job once it has ended, which must be well."""
+        """Waits for the job's end; fails unless its status is `finished`."""
         wait_until(lambda: self.job(job)["ended_at"] is not None, seconds, lambda: self.log.read_text())
         view = self.job(job)
         assert view["status"] == "finished", view
@@ -96,14 +102,14 @@ class Service:
         return [self.http.get(url).content for url in self.finished(job, seconds)["urls"]["images"]]
 
     def asked(self, **body: Any) -> list[bytes]:
-        """Pictures as a client comes by them: it follows the job's events to the end, then takes its pictures."""
+        """The PNGs of a new job, fetched as a client does: follow the events to the end, then get each image."""
         job = self.generate(**body)
         for _ in self.events(job, seconds=3600):
             pass
         return self.images(job)
 
     def events(self, job: dict[str, Any], last_id: str | None = None, seconds: float = 180) -> Iterator[Event]:
-        """The job's stream, as it comes, to its end."""
+        """The job's events, until the stream ends."""
         headers = {} if last_id is None else {"Last-Event-ID": last_id}
         with self.http.stream("GET", job["urls"]["events"], headers=headers, timeout=seconds) as response:
             assert response.status_code == 200
@@ -127,7 +133,7 @@ class Service:
 
 @contextmanager
 def running(service: Service) -> Iterator[Service]:
-    """Started here, and stopped whatever happens."""
+    """The service, started on entry and stopped on exit."""
     try:
         service.start()
         yield service
@@ -135,10 +141,16 @@ def running(service: Service) -> Iterator[Service]:
         service.close()
 
 
+def children(pid: int) -> dict[int, str]:
+    """The command lines of a process's children, by process id."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode() for child in found}
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, explain: Callable[[], str] = lambda: "") -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s\n{explain()}"
+        assert time.monotonic() < deadline, f"condition not met within {seconds} s\n{explain()}"
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""How cost grows with images, their size, waiting jobs and watchers: python -m bench.growth"""
+"""Cost by number of images, image size, queued jobs and watchers: python -m bench.scaling"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 
 from bench.report import interleaved, machine, spread, table, timed, write_performance
-from bench.watching import watch
+from bench.watchers import watch
 from jobs.resolve import resolve
 from jobs.schema import GenerateRequest
 from model import checkpoint
@@ -31,7 +31,7 @@ from worker.catalog import Model
 IMAGES = 1, 2, 4, 8, 16, 32, 64, 128, 256
 SIZES = 16, 32, 64  # pixels on a side
 SIZE_IMAGES = 16
-WAITING = 0, 100, 1000
+QUEUED = 0, 100, 1000
 WATCHERS = 1, 10, 100, 500
 FRAMES = 100
 ASKS = 20
@@ -45,34 +45,34 @@ Row = list[str]
 def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int = 5) -> None:
     device = default_device()
     parts = [f"`{model}`, DDPM without guidance. {machine(device)}."]
-    parts.append(table(["images", "ms a step of all", "image-steps a second"], by_images(models / model, rounds)))
-    head = ["size", f"ms a step of {SIZE_IMAGES} images", "times the row above", "times its pixels"]
+    parts.append(table(["images", "ms/step", "image-steps/s"], by_images(models / model, rounds)))
+    head = ["size", f"ms/step of {SIZE_IMAGES} images", "ratio to the row above", "ratio of pixels"]
     parts.append(table(head, by_size(models / model, rounds)))
-    environment = {"NOISEMILL_MAX_QUEUED": str(max(WAITING) + 100)}
+    environment = {"NOISEMILL_MAX_QUEUED": str(max(QUEUED) + 100)}
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state), environment)) as service:
         service.asked(**ASKED, model=model, steps=STEPS)
-        head = ["watchers of a job", "the app's CPU, ms a frame", "ms a frame and watcher"]
+        head = ["watchers of a job", "app CPU, ms/frame", "ms/frame and watcher"]
         parts.append(table(head, by_watchers(service, model)))
-        head = ["jobs that wait", "`POST /generate`, ms", "`GET /jobs/<id>` of the last, ms", "`GET /jobs`, ms"]
-        parts.append(table(head, by_waiting(service, model)))
-    write_performance("growth", device, "\n\n".join(parts))
+        head = ["queued jobs", "`POST /generate`, ms", "`GET /jobs/<id>` of the last, ms", "`GET /jobs`, ms"]
+        parts.append(table(head, by_queued(service, model)))
+    write_performance("scaling", device, "\n\n".join(parts))
 
 
 def by_images(path: Path, rounds: int) -> list[Row]:
     model = offline.load(path, default_device())
-    taken = interleaved({str(count): a_step(model, count) for count in IMAGES}, rounds)
+    taken = interleaved({str(count): step_ms(model, count) for count in IMAGES}, rounds)
     rates = {count: int(count) / statistics.median(ms) * 1000 for count, ms in taken.items()}
     return [[count, spread(ms), f"{rates[count]:.0f}"] for count, ms in taken.items()]
 
 
 def by_size(path: Path, rounds: int) -> list[Row]:
-    """The same network for larger images, with other weights, which have no say in how long it takes."""
+    """The same network for larger images, with random weights, which do not affect its speed."""
     known, sides = checkpoint.load(path), dict[str, Callable[[int], float]]()
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             unet = UNet(dataclasses.replace(known.unet.config, sample_size=size))
             checkpoint.save(Path(folder) / str(size), unet, known.schedule, Card(classes=known.card.classes))
-            sides[f"{size}×{size}"] = a_step(offline.load(Path(folder) / str(size), default_device()), SIZE_IMAGES)
+            sides[f"{size}×{size}"] = step_ms(offline.load(Path(folder) / str(size), default_device()), SIZE_IMAGES)
         taken = interleaved(sides, rounds)
     found, before = list[Row](), 0.0
     for (name, ms), size, smaller in zip(taken.items(), SIZES, (0, *SIZES), strict=False):
@@ -83,8 +83,8 @@ def by_size(path: Path, rounds: int) -> list[Row]:
     return found
 
 
-def a_step(model: Model, count: int) -> Callable[[int], float]:
-    """Milliseconds of one, of so many images, by the engine alone."""
+def step_ms(model: Model, count: int) -> Callable[[int], float]:
+    """Milliseconds per step of `count` images, by the engine alone."""
     label = {"label": 0} if model.card.classes else {}
     spec = resolve(GenerateRequest(**ASKED, **label, count=count, steps=STEPS, seed=1), model.card)
     return lambda _: 1000 * timed(lambda: offline.sample(model, spec)) / STEPS
@@ -103,10 +103,10 @@ def by_watchers(service: Service, model: str) -> list[Row]:
     return found
 
 
-def by_waiting(service: Service, model: str) -> list[Row]:
+def by_queued(service: Service, model: str) -> list[Row]:
     asked, found, posted = {**ASKED, "model": model, "count": 64, "steps": 1000}, list[Row](), 0
-    with held_back(service):
-        for waiting in WAITING:
+    with paused_worker(service):
+        for waiting in QUEUED:
             taken: dict[str, list[float]] = {"post": [], "job": [], "jobs": []}
             while posted < waiting:
                 service.generate(**asked)
@@ -123,8 +123,8 @@ def by_waiting(service: Service, model: str) -> list[Row]:
 
 
 @contextmanager
-def held_back(service: Service) -> Iterator[None]:
-    """The worker takes no job."""
+def paused_worker(service: Service) -> Iterator[None]:
+    """The worker process is stopped, so that it takes no job."""
     worker = service.pid("worker")
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -134,7 +134,7 @@ def held_back(service: Service) -> Iterator[None]:
 
 
 def cpu_ms(pid: int) -> float:
-    """The processor's time that a process has used, of all its threads."""
+    """CPU time of a process in ms, over all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return 1000 * (int(fields[11]) + int(fields[12])) / TICKS
 

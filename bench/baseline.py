@@ -1,6 +1,6 @@
-"""The usual way, to measure beside: `DDPMPipeline`'s loop, and a FastAPI handler around it that serves one at a time.
+"""The baseline: `DDPMPipeline`'s loop, and a FastAPI handler around it that serves one request at a time.
 
-python -m bench.usual FOLDER PORT runs the handler.
+python -m bench.baseline FOLDER PORT runs the handler.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 
 
 class Pipeline:
-    """What `DDPMPipeline.__call__` does, with the labels that it cannot pass on to its network."""
+    """`DDPMPipeline.__call__` with class labels, which it cannot pass to its network."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
@@ -39,14 +39,14 @@ class Pipeline:
         return [Image.fromarray(each.permute(1, 2, 0).squeeze(2).numpy()) for each in pixels]
 
 
-def handler(pipeline: Pipeline) -> FastAPI:
-    # One thread of its own: with many, each brings threads of torch's own, and all are slower.
-    app, only = FastAPI(), ThreadPoolExecutor(1)
+def create_app(pipeline: Pipeline) -> FastAPI:
+    # One thread: with several, each starts its own OpenMP threads, and all of them are slower.
+    app, executor = FastAPI(), ThreadPoolExecutor(1)
 
     @app.post("/generate")
     def generate(label: int, steps: int, seed: int) -> Response:
         buffer = io.BytesIO()
-        only.submit(pipeline, torch.tensor([label]), steps, seed).result()[0].save(buffer, "PNG")
+        executor.submit(pipeline, torch.tensor([label]), steps, seed).result()[0].save(buffer, "PNG")
         return Response(buffer.getvalue(), media_type="image/png")
 
     return app
@@ -54,4 +54,4 @@ def handler(pipeline: Pipeline) -> FastAPI:
 
 if __name__ == "__main__":
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    uvicorn.run(handler(Pipeline(folder, torch.device("cpu"))), host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(create_app(Pipeline(folder, torch.device("cpu"))), host="127.0.0.1", port=port, log_level="warning")

@@ -1,4 +1,4 @@
-"""A watcher that costs as little as can be, since many run beside what is measured."""
+"""A watcher of a job's events that uses little CPU, since many run during a measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.service import Service
 
 
 async def watch(service: Service, job: dict[str, Any]) -> list[str]:
-    """The ids of a job's events, to its end."""
+    """The ids of a job's events, until the stream ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
     writer.write(f"GET {job['urls']['events']} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     ids = []

@@ -1,6 +1,6 @@
-"""What the face costs: frames and watchers, submission, a busy worker: python -m bench.face
+"""HTTP overhead: python -m bench.http_overhead
 
-Jobs with frames and watchers beside bare ones; jobs through the service beside the engine alone; the time of
+Jobs with and without frames and watchers; jobs through the service and by the engine alone; the latency of
 `POST /generate` while the worker keeps every core busy; many watchers on one app.
 """
 
@@ -17,7 +17,7 @@ import httpx
 import typer
 
 from bench.report import interleaved, machine, spread, table, timed, times, write_performance
-from bench.watching import watch
+from bench.watchers import watch
 from jobs.resolve import resolve
 from jobs.schema import GenerateRequest
 from model.hardware import default_device
@@ -26,10 +26,10 @@ from worker import offline
 from worker.catalog import Model
 
 WATCHERS = 10
-CROWD = 500
+MANY_WATCHERS = 500
 POSTS_A_SECOND = 50
 POST_SECONDS = 20
-WARM_STEPS = 10  # of a round that is not counted
+WARM_STEPS = 10  # in the warm-up round
 
 Asked = dict[str, Any]
 Row = list[str]
@@ -45,14 +45,14 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int =
             submitted(service, engine, {**asked, "steps": 20}, 10 * rounds),
             submitted(service, engine, {**asked, "steps": 1000, "count": 64}, 1),
             asyncio.run(posted(service, asked)),
-            asyncio.run(crowded(service, asked)),
+            asyncio.run(many_watchers(service, asked)),
         ]
-    text = f"`{model}`, DDPM without guidance. {machine(default_device())}.\n\n{table(['what', '', ''], found)}"
-    write_performance("face", default_device(), text)
+    text = f"`{model}`, DDPM without guidance. {machine(default_device())}.\n\n{table(['measured', '', ''], found)}"
+    write_performance("http-overhead", default_device(), text)
 
 
 async def watched(service: Service, asked: Asked, rounds: int) -> Row:
-    """Pictures a second with frames and watchers, and without either."""
+    """Throughput with frames and watchers, and without."""
 
     async def rate(frames: int, watchers: int) -> float:
         began = time.perf_counter()
@@ -66,12 +66,12 @@ async def watched(service: Service, asked: Asked, rounds: int) -> Row:
         if turn:
             bare.append(one)
             seen.append(other)
-    what = f"64 pictures of 300 steps, a second: bare, and with 20 frames and {WATCHERS} watchers"
+    what = f"64 images of 300 steps, images/s: without frames, and with 20 frames and {WATCHERS} watchers"
     return [what, f"{spread(bare)}; {spread(seen)}", times(seen, bare)]
 
 
 def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
-    """From the request to its `done`, beside what the engine alone takes."""
+    """Seconds from the request to its `done` event, and of the engine alone."""
     spec = resolve(GenerateRequest(**asked, seed=1), model.card)
 
     def body(turn: int) -> Asked:
@@ -85,7 +85,7 @@ def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
 
     taken = interleaved({"service": through, "engine": alone}, rounds)
     over = [1000 * (a - b) for a, b in zip(taken["service"], taken["engine"], strict=True)]
-    what = f"{spec.count} × {spec.steps} steps, seconds: through the service, and the engine alone"
+    what = f"{spec.count} × {spec.steps} steps, seconds: through the service, and by the engine alone"
     share = statistics.median(over) / 10 / statistics.median(taken["engine"])
     return [
         what,
@@ -95,7 +95,7 @@ def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
 
 
 async def posted(service: Service, asked: Asked) -> Row:
-    """POST /generate at a steady rate, while a large job keeps the worker busy."""
+    """Latency of POST /generate at a steady rate while a large job keeps the worker busy."""
     large = service.generate(**asked, count=1000, steps=1000)
     taken: list[float] = []
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
@@ -115,27 +115,31 @@ async def posted(service: Service, asked: Asked) -> Row:
     service.http.delete(large["urls"]["job"])
     *_, p99 = statistics.quantiles(taken, n=100)
     wait_until(lambda: is_idle(service), 600)
-    what = f"`POST /generate`, {POSTS_A_SECOND} a second for {POST_SECONDS} s beside a job that fills the worker"
+    what = f"`POST /generate`, {POSTS_A_SECOND}/s for {POST_SECONDS} s while a large job runs"
     return [what, f"median {statistics.median(taken):.0f} ms", f"99th percentile {p99:.0f} ms"]
 
 
-async def crowded(service: Service, asked: Asked) -> Row:
-    """Many watchers of one job on one app: what each saw, and what the app's memory did."""
+async def many_watchers(service: Service, asked: Asked) -> Row:
+    """Many watchers of one job on one app: whether all receive the same events, and the app's memory."""
     job, app = service.generate(**asked, count=16, steps=1000, frames=100), service.pid("app")
     memory: list[float] = []
 
-    async def look() -> None:
+    async def sample_memory() -> None:
         while True:
             memory.append(resident(app))
             await asyncio.sleep(1)
 
-    looking = asyncio.create_task(look())
-    story, *others = await asyncio.gather(*(watch(service, job) for _ in range(CROWD)))
-    looking.cancel()
+    sampling = asyncio.create_task(sample_memory())
+    story, *others = await asyncio.gather(*(watch(service, job) for _ in range(MANY_WATCHERS)))
+    sampling.cancel()
     missed = sum(len(set(story) - set(other)) + len(set(other) - set(story)) for other in others)
     half = memory[len(memory) // 2]
-    what = f"{CROWD} watchers of one job of 100 frames: events that one saw and another did not; the app's memory"
-    return [what, f"{missed} of {CROWD * len(story)}", f"{half:.0f} MB half way, {memory[-1]:.0f} MB at the end"]
+    what = f"{MANY_WATCHERS} watchers of one job of 100 frames: missed events; the app's memory"
+    return [
+        what,
+        f"{missed} of {MANY_WATCHERS * len(story)}",
+        f"{half:.0f} MB half way, {memory[-1]:.0f} MB at the end",
+    ]
 
 
 def is_idle(service: Service) -> bool:
@@ -144,7 +148,7 @@ def is_idle(service: Service) -> bool:
 
 
 def resident(pid: int) -> float:
-    """MB of memory that a process holds."""
+    """Resident memory of a process in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
 
