@@ -7,7 +7,7 @@ export const SAMPLER_HINTS = {
   ddpm: "Random at each step. Good from 50 steps.",
   ddpm_beta: "Like ddpm with more noise. Needs many steps.",
   ddim: "Adds no noise. Good from 20 steps.",
-  dpmpp_2m: "DPM-Solver++. Adds no noise. Good from 20 steps.",
+  dpmpp_2m: "DPM-Solver++. Good from 20 steps.",
   heun: "Corrects each step. Good from 20 steps.",
 };
 
