@@ -261,7 +261,7 @@ def sample(
         out.mkdir(parents=True, exist_ok=True)
         for position, picture in enumerate(pixels):
             path = out / f"{spec.first_index + position:05d}.png"
-            path.write_bytes(images.png(picture, spec.recipe(position)))
+            path.write_bytes(images.png(picture, spec.recipe(position, loaded.network.build)))
     console.print(f"{spec.count} images in {out}, seed {spec.seed}")
 
 

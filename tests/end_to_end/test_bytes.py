@@ -75,7 +75,7 @@ for name, request in (("digits", {"steps": 1}), ("mnist", {"count": 4, "seed": 7
     model = offline.load(models / name, torch.device("cpu"))
     spec = resolve(GenerateRequest(**request, guidance_scale=1.5), model.card)
     for i, image in enumerate(offline.sample(model, spec)):
-        (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i)))
+        (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i, model.network.build)))
 """
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import WatchError
 
 from jobs import keys
 from jobs.records import Attempt, Record, Records
-from jobs.schema import Done, EventType, Frame, Queued, Status
+from jobs.schema import Done, Frame, Queued, Status
 from jobs.work import Ahead
 from tests.jobs.made import frame, queued, running, spec
 
@@ -69,7 +69,7 @@ def begun(records: Records, job_id: str) -> Attempt:
 def test_a_new_record_reads_as_it_was_written(redis: Redis, records: Records) -> None:
     record = queued(redis)
     assert records.get(record.id) == record
-    assert records.active() == [record]
+    assert records.active_ids() == [record.id]
     assert kinds(redis, record.id) == ["queued"]
 
 
@@ -195,7 +195,7 @@ def test_a_finished_job_says_so_everywhere(redis: Redis, records: Records) -> No
     assert record.ended_at is not None
     assert record.started_at is not None
     assert record.created_at <= record.started_at <= record.ended_at
-    assert records.active() == []
+    assert records.active_ids() == []
     assert redis.hgetall(keys.TOTALS) == {b"jobs:finished": b"1", b"images": b"2"}
 
 
@@ -352,12 +352,23 @@ def test_get_many_keeps_the_order_and_the_gaps(redis: Redis, records: Records) -
     assert records.get_many([]) == []
 
 
-def test_the_active_are_those_not_ended_oldest_first(redis: Redis, records: Records) -> None:
+def test_active_work_lists_jobs_that_have_not_ended_oldest_first(redis: Redis, records: Records) -> None:
     late, early, ended = (queued(redis, created_at=at) for at in (3.0, 1.0, 2.0))
     records.cancel(ended.id)
-    assert records.active() == [early, late]
-    assert dataclasses.replace(early) in records.active()
-    assert EventType.CANCELED.value in kinds(redis, ended.id)
+    assert records.active_ids() == [early.id, late.id]
+    attempt = begun(records, late.id)
+    assert records.progress(attempt, 4)
+    assert records.active_work() == [
+        (Status.QUEUED, early.work),
+        (Status.RUNNING, dataclasses.replace(late.work, steps_done=4)),
+    ]
+
+
+def test_active_work_does_not_read_specs(redis: Redis, records: Records) -> None:
+    """With its start image a spec takes up to 256 kB."""
+    record = queued(redis)
+    redis.hset(keys.job(record.id), "spec", "not JSON")
+    assert records.active_work() == [(Status.QUEUED, record.work)]
 
 
 def test_what_waits_is_counted_with_its_work_in_its_order(redis: Redis, records: Records) -> None:

@@ -144,9 +144,7 @@ def test_the_pace_is_told_with_what_steps_really_take(floor: Floor) -> None:
     worker = floor.worker()
     floor.ask(count=4, steps=10)
     floor.work(worker)
-    worker.connection = floor.redis
-    worker.beat()
-    [pace] = models.paces(floor.redis).values()
+    [pace] = worker.batch.arbiter.paces().values()
     assert pace.batch == 16
     assert pace.drift != 1
     assert 0 < pace.of(4) < 1
@@ -164,13 +162,13 @@ def test_a_pace_that_steps_contradict_is_measured_again(floor: Floor) -> None:
 
 def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = floor.worker()
-    settle = worker._settle
+    collect = worker.batch._collect_ended
 
     def at_once() -> None:  # so that the worker never waits for a `done` to be written, and has nothing to do
-        worker._publisher.flush()
-        settle()
+        worker.batch.publisher.flush()
+        collect()
 
-    monkeypatch.setattr(worker, "_settle", at_once)
+    monkeypatch.setattr(worker.batch, "_collect_ended", at_once)
     working = 0.0
     for _ in range(2):
         floor.ask(count=4, steps=10)
@@ -179,7 +177,7 @@ def test_the_time_between_jobs_is_not_that_of_a_step(floor: Floor, monkeypatch: 
         working += time.perf_counter() - began
         time.sleep(1)
     worker.connection.close()
-    [drift] = worker._drift.values()
+    [drift] = worker.batch.arbiter._drift.values()
     assert drift.took < 1 + working  # a second is where it begins
 
 

@@ -81,7 +81,7 @@ def test_a_job_does_not_wait_for_other_models_to_be_made_ready(
 
     monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", asked_meanwhile)
     worker = two_models.worker()
-    worker.make_ready()
+    worker.prepare_all()
     two_models.work(worker)
     two_models.assert_finished(*jobs)
     [process] = compiler.processes
@@ -94,7 +94,7 @@ def test_a_model_alone_is_made_ready_without_a_process_of_its_own(
     monkeypatch.setattr(Network, "is_new", True)
     monkeypatch.setattr(floor.catalog, "compile_in_subprocess", pytest.fail)
     worker = floor.worker()
-    worker.make_ready()
+    worker.prepare_all()
     worker.connection.close()
     model = floor.catalog.get("tiny")
     assert model is not None
