@@ -25,7 +25,7 @@ from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 1.0
 ALIVE_SECONDS = 5.0  # that a worker counts as alive after a heartbeat
 UPKEEP_SECONDS = 2.0  # between two scans of the models, and two runs of the janitor
 OUTAGE_SECONDS = 120  # that Redis may be away before the worker exits, to be started again

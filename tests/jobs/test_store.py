@@ -1,4 +1,4 @@
-"""Results are kept for their time and within their size, oldest first; what has not ended stays."""
+"""Stored images, and the retention of jobs by age and size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def left(redis: Redis) -> list[str]:
     return [record.id for record in reversed(records)]
 
 
-def test_images_are_there_by_position_and_in_order(redis: Redis, store: RedisStore) -> None:
+def test_images_are_read_by_position_and_in_order(redis: Redis, store: RedisStore) -> None:
     attempt = running(redis, count=12)
     Records(redis).store(attempt, {i: b"image %d" % i for i in reversed(range(12))})
     assert store.get(attempt.job_id, 11) == b"image 11"
@@ -49,12 +49,12 @@ def test_images_are_there_by_position_and_in_order(redis: Redis, store: RedisSto
     assert list(store.get_all(attempt.job_id).items()) == [(i, b"image %d" % i) for i in range(12)]
 
 
-def test_a_job_that_is_not_there_has_no_images(store: RedisStore) -> None:
+def test_unknown_job_has_no_images(store: RedisStore) -> None:
     assert store.get("f" * 32, 0) is None
     assert store.get_all("f" * 32) == {}
 
 
-def test_a_deleted_job_leaves_nothing_of_itself(redis: Redis, store: RedisStore) -> None:
+def test_delete_leaves_no_key_of_the_job(redis: Redis, store: RedisStore) -> None:
     kept, gone = ended(redis, 1.0), ended(redis, 2.0)
     store.delete([gone])
     store.delete([])
@@ -62,7 +62,7 @@ def test_a_deleted_job_leaves_nothing_of_itself(redis: Redis, store: RedisStore)
     assert not [key for key in redis.scan_iter() if gone.encode() in key]
 
 
-def test_what_is_past_its_time_goes_and_the_rest_stays(redis: Redis, store: RedisStore) -> None:
+def test_sweep_deletes_expired_jobs(redis: Redis, store: RedisStore) -> None:
     now = time.time()
     old = [ended(redis, now - 3 * HOUR), ended(redis, now - 2 * HOUR)]
     young = ended(redis, now - HOUR / 2)
@@ -71,14 +71,14 @@ def test_what_is_past_its_time_goes_and_the_rest_stays(redis: Redis, store: Redi
     assert store.sweep(keep_seconds=HOUR, max_bytes=PLENTY) == []
 
 
-def test_what_has_not_ended_stays_whatever_its_age_and_size(redis: Redis, store: RedisStore) -> None:
+def test_sweep_keeps_jobs_that_have_not_ended(redis: Redis, store: RedisStore) -> None:
     waiting, held = queued(redis, created_at=1.0).id, running(redis, created_at=2.0)
     Records(redis).store(held, {0: b"x" * MB})
     assert store.sweep(keep_seconds=HOUR, max_bytes=1) == []
     assert left(redis) == [waiting, held.job_id]
 
 
-def test_many_old_jobs_that_wait_do_not_shield_those_that_have_ended(redis: Redis, store: RedisStore) -> None:
+def test_sweep_finds_ended_jobs_behind_many_waiting_ones(redis: Redis, store: RedisStore) -> None:
     waiting = [queued(redis, created_at=float(i)).id for i in range(150)]
     gone = [ended(redis, 1000.0), ended(redis, 1001.0)]
     assert swept(store, max_bytes=PLENTY) == gone

@@ -1,4 +1,4 @@
-"""A real worker on a real Redis, in this process, and what is seen of its jobs."""
+"""A real worker on a real Redis, in this process, and the state of its jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.sampling.batch_worker import BatchWorker
 
 
 class Floor:
-    """Where jobs are put and worked on."""
+    """Submits jobs, runs workers, and inspects records, RQ and images."""
 
     def __init__(self, redis: Redis, redis_url: str, folder: Path) -> None:
         self.redis, self.folder = redis, folder
@@ -46,12 +46,12 @@ class Floor:
         return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}")
 
     def work(self, worker: BatchWorker | None = None) -> None:
-        """Until the queue is empty, or the worker is asked to stop."""
+        """Runs a worker until the queue is empty, or it is asked to stop."""
         worker = worker or self.worker()
         try:
             worker.work(burst=True, logging_level="CRITICAL")
         finally:
-            worker.batch.publisher.flush()  # one that was interrupted may still be writing
+            worker.batch.publisher.flush()  # an interrupted worker may still be writing
             worker.connection.close()
 
     def record(self, job: str) -> Record:
@@ -72,7 +72,7 @@ class Floor:
         return [fields[b"type"].decode() for _, fields in self.redis.xrange(keys.events(job))]
 
     def when(self, job: str, kind: str) -> tuple[int, ...]:
-        """The place in time of a job's last event of this kind."""
+        """The id of a job's last event of this type, as numbers that can be compared."""
         ids = [id for id, fields in self.redis.xrange(keys.events(job)) if fields[b"type"] == kind.encode()]
         return tuple(map(int, ids[-1].decode().split("-")))
 
@@ -94,7 +94,7 @@ class Floor:
         assert self.records.active_ids() == []
 
     def expected(self, record: Record) -> list[bytes]:
-        """What the request gives without any service."""
+        """The request's images, sampled without any service."""
         model = self.catalog.get(record.spec.model)
         assert model is not None
         return drawn(model, record)
@@ -105,7 +105,7 @@ class Floor:
         return model.network.build
 
     def dies_with(self, job: str) -> Attempt:
-        """A worker takes this job, the next in the queue, and is never heard of again: RQ and time have passed on."""
+        """A worker takes this job, the next in the queue, and dies; its execution has expired."""
         worker = self.worker()
         found = Queue.dequeue_any([self.queue], None, connection=worker.connection, serializer=JSONSerializer)
         assert found is not None

@@ -1,4 +1,4 @@
-"""What batch_worker.py and queue.py call and override in RQ. A failure means that RQ has changed: read its changelog."""
+"""What we call and override in RQ. A failure means that RQ has changed: read its changelog."""
 
 from __future__ import annotations
 
