@@ -1,4 +1,4 @@
-"""The service in numbers, read from Redis when asked, so that every app process tells the same."""
+"""Prometheus metrics, read from Redis at each scrape, so that all app processes report the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from redis import Redis
 from jobs import keys, models
 from jobs.records import Records
 from jobs.schema import Status
+from jobs.store import RedisStore
 
 
 class ServiceCollector(Collector):
@@ -19,17 +20,19 @@ class ServiceCollector(Collector):
         self._redis, self._records = redis, records
 
     def collect(self) -> Iterator[Metric]:
-        active = self._records.active()
+        active = self._records.active_work()
         jobs = GaugeMetricFamily("noisemill_jobs_active", "Jobs not yet ended.", labels=["status"])
-        statuses = Counter(record.status for record in active)
+        statuses = Counter(status for status, _ in active)
         for status in (Status.QUEUED, Status.RUNNING):
             jobs.add_metric([status.value], statuses[status])
         yield jobs
-        left = sum(record.work.row_steps_left for record in active)
+        left = sum(work.row_steps_left for _, work in active)
         yield GaugeMetricFamily("noisemill_row_steps_left", "Network evaluations of one image still to do.", left)
         yield GaugeMetricFamily("noisemill_workers", "Live workers.", models.live_workers(self._redis))
         speed = GaugeMetricFamily(
-            "noisemill_row_steps_per_second", "Speed in full batches, as last measured.", labels=["model"]
+            "noisemill_row_steps_per_second",
+            "Network evaluations of one image a second, in full batches.",
+            labels=["model"],
         )
         for model, pace in models.paces(self._redis).items():
             speed.add_metric([model], pace.batch / pace.of(pace.batch))
@@ -40,6 +43,8 @@ class ServiceCollector(Collector):
             if status.ended:
                 ended.add_metric([status.value], totals.get(f"jobs:{status.value}", 0))
         yield ended
-        yield CounterMetricFamily("noisemill_images", "Images made by jobs that ended.", totals.get("images", 0))
+        yield CounterMetricFamily("noisemill_images", "Images of jobs that ended.", totals.get("images", 0))
         memory = self._redis.info("memory")["used_memory"]
-        yield GaugeMetricFamily("noisemill_redis_memory_bytes", "Memory that Redis uses.", memory)
+        yield GaugeMetricFamily("noisemill_redis_memory_bytes", "Memory that the Redis server uses.", memory)
+        jobs_memory = RedisStore(self._redis).bytes()
+        yield GaugeMetricFamily("noisemill_jobs_memory_bytes", "Redis memory of jobs and their results.", jobs_memory)

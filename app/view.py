@@ -58,6 +58,7 @@ class Viewer:
                 steps=record.spec.count * record.spec.steps,
             ),
             attempt=record.attempt,
+            build=record.build,
             error=record.error,
             created_at=record.created_at,
             started_at=record.started_at,

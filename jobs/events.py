@@ -1,4 +1,4 @@
-"""A job's stream of events, read by watchers. Records append to it, each in the same script as the change."""
+"""A job's stream of events. `Records` appends to it, in the same script as the change that an event reports."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jobs import keys
 from jobs.schema import EventType, Frame
 
 START = "0-0"
-PAGE = 32  # events a read: a frame may weigh 256 kB
+PAGE = 32  # events per read: a frame may take 256 kB
 
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
-_LARGEST = (1 << 64) - 1  # of either number of an id
+_LARGEST = (1 << 64) - 1  # value of either part of an id
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a stream: its id resumes the stream after it; `data` is the JSON of the type's model."""
+    """One entry of a stream. `data` is the JSON of EVENT_DATA[type]."""
 
     id: str
     type: EventType
@@ -28,7 +28,7 @@ class Event:
 
 
 def is_event_id(text: str) -> bool:
-    """Whether a Last-Event-ID can be one of ours."""
+    """Whether Redis accepts this Last-Event-ID as the id of a stream entry with possible successors."""
     found = _ID.fullmatch(text)
     return found is not None and max(map(int, found.groups())) <= _LARGEST and int(found[2]) < _LARGEST
 
@@ -39,19 +39,19 @@ async def read_after(redis: AsyncRedis, job_id: str, last_id: str) -> list[Event
 
 
 async def is_over(redis: AsyncRedis, job_id: str, last_id: str) -> bool:
-    """Whether nothing will come after `last_id`: the job has ended by then, or has been forgotten."""
+    """Whether no event will follow `last_id`: it is the terminal one, or the job has been deleted."""
     newest = [_parse(entry) for entry in await redis.xrevrange(keys.events(job_id), count=1)]
     return not any(_order(event.id) > _order(last_id) or not event.type.terminal for event in newest)
 
 
 def frames(redis: Redis, job_id: str) -> list[Frame]:
-    """Every frame of a job so far, in the order of the stream."""
+    """All frames of a job so far, in stream order."""
     events = [_parse(entry) for entry in redis.xrange(keys.events(job_id))]
     return [Frame.model_validate_json(event.data) for event in events if event.type is EventType.FRAME]
 
 
 def _order(event_id: str) -> tuple[int, int]:
-    """Where an id stands in its stream."""
+    """An id's sort key."""
     milliseconds, _, count = event_id.partition("-")
     return int(milliseconds), int(count)
 

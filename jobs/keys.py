@@ -1,21 +1,22 @@
-"""Every Redis name, once. RQ's own names stay RQ's."""
+"""The names of all Redis keys but RQ's."""
 
 from __future__ import annotations
 
 import hashlib
 
-QUEUE = "noisemill"  # RQ's queue; one, since with several RQ can lose a job in a crash
+QUEUE = "noisemill"  # RQ's queue; a single one, since with several RQ skips its intermediate queue
 FUNCTION = "worker.sampling.batch_worker.generate"  # named, not imported: the app never imports the worker
 
-JOBS = "noisemill:jobs"  # zset: job id by time of creation, all of them
-ACTIVE = "noisemill:active"  # zset: likewise, those not yet ended
-WAITING = "noisemill:waiting"  # zset: those that wait, in the order in which they are to begin
+JOBS = "noisemill:jobs"  # zset: job id by creation time, of all jobs
+ACTIVE = "noisemill:active"  # zset: job id by creation time, of jobs that have not ended
+WAITING = "noisemill:waiting"  # zset: job id by queue order, of jobs that are queued
 MODELS = "noisemill:models"  # hash: model name -> ModelCard
-FIGURES = "noisemill:figures"  # hash: sha256 -> the picture's file, of every figure that a card names
+FIGURES = "noisemill:figures"  # hash: sha256 -> file, of every figure that a card names
 PACES = "noisemill:paces"  # hash: model name -> Pace, as last measured
-TOTALS = "noisemill:totals"  # hash: counters since the beginning, for /metrics
-NEWS = "noisemill:news"  # channel: the id of a job whose stream has grown
-WORKERS = "noisemill:workers"  # set: names of workers, some of which may live no more
+TOTALS = "noisemill:totals"  # hash: counters for /metrics
+BYTES = "noisemill:bytes"  # string: memory of all jobs in Redis, in bytes; each job's share is a field of its record
+NEWS = "noisemill:news"  # channel: the id of a job that has a new event
+WORKERS = "noisemill:workers"  # set: names of workers, of which some may have died
 
 
 def job(job_id: str) -> str:
@@ -34,15 +35,15 @@ def images(job_id: str) -> str:
 
 
 def state(job_id: str) -> str:
-    """List: what a running job has begun, as its worker last kept it; its first item names the build."""
+    """List: a running job's saved state: the build, then the chunks of unfinished images."""
     return f"noisemill:state:{job_id}"
 
 
 def idempotency(key: str) -> str:
-    """String: the first answer to a request with this Idempotency-Key. Hashed, since clients choose its length."""
+    """String: the response to the first request with this Idempotency-Key; hashed, since clients choose its length."""
     return f"noisemill:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def worker(name: str) -> str:
-    """String that expires: a live worker that has published its cards."""
+    """String that expires: a live worker, and the names of its models, one a line."""
     return f"noisemill:worker:{name}"

@@ -1,4 +1,4 @@
-"""The models being served, as live workers publish them: their cards, and the pictures that these name."""
+"""The models that live workers serve: cards, figures, and measured paces."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from jobs.schema import ModelCard
 def publish(
     redis: Redis, worker: str, cards: list[ModelCard], figures: Mapping[str, bytes], *, alive_seconds: float
 ) -> None:
-    """Says what this worker serves, and that it lives; cards that no live worker serves any more go.
+    """Publishes a worker's models, and deletes the cards that no live worker serves any more.
 
-    figures  the pictures that the cards name, by their sha256
-    Where no worker lives, cards stay as they were, so that jobs can still be queued.
+    figures        the files that the cards name, by their sha256
+    alive_seconds  the worker counts as alive for this long; `keep_alive` prolongs it
+    While no worker is alive, all cards are kept, so that jobs can still be queued.
     """
-    there = {name.decode() for name in redis.hkeys(keys.FIGURES)}
-    pipeline = redis.pipeline()  # in one move, so that a picture without its card is one that nobody needs
-    for name in figures.keys() - there:
+    published = {name.decode() for name in redis.hkeys(keys.FIGURES)}
+    pipeline = redis.pipeline()  # a transaction, so that a figure without a card is an unused one
+    for name in figures.keys() - published:
         pipeline.hset(keys.FIGURES, name, figures[name])
     for card in cards:
         pipeline.hset(keys.MODELS, card.name, card.model_dump_json())
@@ -34,7 +35,12 @@ def publish(
     served = {name for names in known.values() if names for name in names.split(b"\n")}
     if stale := [name for name in redis.hkeys(keys.MODELS) if name not in served]:
         redis.hdel(keys.MODELS, *stale)
-    _forget(redis, there)
+    _delete_unused(redis, published)
+
+
+def keep_alive(redis: Redis, worker: str, alive_seconds: float) -> None:
+    """Prolongs a worker's life, which `publish` has announced."""
+    redis.pexpire(keys.worker(worker), int(alive_seconds * 1000))
 
 
 def cards(redis: Redis) -> list[ModelCard]:
@@ -43,28 +49,33 @@ def cards(redis: Redis) -> list[ModelCard]:
 
 
 def figure(redis: Redis, card: ModelCard, name: str) -> bytes | None:
-    """The file of one of a model's figures; None where there is none of that name, or none yet."""
-    picture: bytes | None = redis.hget(keys.FIGURES, card.figures.get(name, ""))
-    return picture
+    """The file of one of a model's figures, or None."""
+    file: bytes | None = redis.hget(keys.FIGURES, card.figures.get(name, ""))
+    return file
 
 
 def live_workers(redis: Redis) -> int:
-    """How many workers have published within their time."""
+    """The number of live workers."""
     return sum(names is not None for names in _workers(redis).values())
 
 
 def paces(redis: Redis) -> dict[str, Pace]:
-    """How fast each model is, where measured."""
+    """Measured paces, by model."""
     return {name.decode(): Pace.model_validate_json(text) for name, text in redis.hgetall(keys.PACES).items()}
 
 
+def publish_paces(redis: Redis, paces: Mapping[str, Pace]) -> None:
+    if paces:
+        redis.hset(keys.PACES, mapping={name: pace.model_dump_json() for name, pace in paces.items()})
+
+
 def _workers(redis: Redis) -> dict[str, bytes | None]:
-    """The models that each serves, one a line; None for one that lives no more."""
+    """Each worker's models, one a line; None for a dead worker."""
     names = [name.decode() for name in redis.smembers(keys.WORKERS)]
     return dict(zip(names, redis.mget([keys.worker(name) for name in names]), strict=True)) if names else {}
 
 
-def _forget(redis: Redis, figures: set[str]) -> None:
-    """Deletes those of `figures` that no card names any more."""
-    if unnamed := figures - {name for card in cards(redis) for name in card.figures.values()}:
-        redis.hdel(keys.FIGURES, *unnamed)
+def _delete_unused(redis: Redis, figures: set[str]) -> None:
+    """Deletes those of `figures` that no card names."""
+    if unused := figures - {name for card in cards(redis) for name in card.figures.values()}:
+        redis.hdel(keys.FIGURES, *unused)

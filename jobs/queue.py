@@ -1,19 +1,26 @@
-"""The one seam to RQ: jobs are queued and canceled here, and names of RQ stay inside this module."""
+"""The seam to RQ for everything but the worker: enqueueing, canceling, and reconciling RQ's jobs with records.
+
+RQ's jobs are serialized as JSON. Nothing that Redis holds is ever unpickled: a job that an earlier version queued is
+run by its id, and its pickled payload is not read.
+"""
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from enum import Enum, auto
 
 from redis import Redis
 from redis.client import Pipeline
 from rq import Queue, Retry
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
 
 from jobs import keys
 from jobs.records import LATER, Record
 
-RETRIES = 4  # runs after the first, each after a worker died
+RETRIES = 4  # attempts after the first, each after a worker died
 
 # Moves the job that was queued last before those of the class `batch`. One that a worker is just taking is no longer in
 # the queue, so the next ones are tried.
@@ -25,11 +32,50 @@ for _, behind in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'L
   end
 end
 """
+# Queues the jobs again that RQ has as queued or started but that are in neither queue and have no execution. RQ and
+# the worker move jobs between these three in transactions, so a job that a worker is just taking is in one of them.
+_REQUEUE_LOST = """
+local located = {}
+for i = 1, 2 do
+  for _, id in ipairs(redis.call('LRANGE', KEYS[i], 0, -1)) do located[id] = true end
+end
+for _, execution in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+  located[string.match(execution, '^[^:]*')] = true
+end
+local lost = {}
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local status = redis.call('HGET', ARGV[1] .. id, 'status')
+  if not located[id] and (status == 'started' or status == 'queued') then
+    redis.call('HSET', ARGV[1] .. id, 'status', 'queued')
+    redis.call('LPUSH', KEYS[1], id)
+    lost[#lost + 1] = id
+  end
+end
+return lost
+"""
+
+
+class RQState(Enum):
+    """What RQ will do with a job that has not ended."""
+
+    PENDING = auto()  # it runs the job, or will
+    GIVEN_UP = auto()  # it has used up the job's retries, or someone stopped the job in RQ
+    REMOVED = auto()
+
+
+def rq_queue(redis: Redis) -> Queue:
+    return Queue(keys.QUEUE, connection=redis, serializer=JSONSerializer)
+
+
+def payload(job_id: str) -> bytes:
+    """What RQ calls for a job, as its JSONSerializer writes it."""
+    return json.dumps((keys.FUNCTION, None, [job_id], {})).encode()
 
 
 def enqueue(redis: Redis, record: Record, keep_seconds: int, pipeline: Pipeline) -> None:
     """Adds the RQ job of a new record to a transaction; interactive jobs go before those of the class `batch`."""
-    queue = Queue(keys.QUEUE, connection=redis)
+    queue = rq_queue(redis)
     queue.enqueue_call(
         keys.FUNCTION,
         args=(record.id,),
@@ -46,8 +92,39 @@ def enqueue(redis: Redis, record: Record, keep_seconds: int, pipeline: Pipeline)
 
 
 def cancel(redis: Redis, job_id: str) -> None:
-    """Takes a waiting job out of the queue; a running one is ended by its worker, which sees its record change."""
+    """Removes a waiting job from the queue; a running one is ended by its worker, which polls the record."""
     with suppress(NoSuchJobError, InvalidJobOperation):
-        job = Job.fetch(job_id, redis)
+        job = Job.fetch(job_id, redis, serializer=JSONSerializer)
         if job.is_queued:
             job.cancel()
+
+
+def states(redis: Redis, job_ids: list[str]) -> list[RQState]:
+    """RQ's state of jobs that have not ended."""
+    pipeline = redis.pipeline(transaction=False)
+    for job_id in job_ids:
+        pipeline.hget(Job.key_for(job_id), "status")
+    return [_state(status) for status in pipeline.execute()]
+
+
+def requeue_lost(redis: Redis, job_ids: list[str]) -> list[str]:
+    """Queues jobs again that RQ has lost track of, at the front. Returns their ids."""
+    queue = rq_queue(redis)
+    places = [queue.key, queue.intermediate_queue_key, queue.started_job_registry.key]
+    lost = redis.eval(_REQUEUE_LOST, len(places), *places, Job.key_for(""), *job_ids)
+    return [job_id.decode() for job_id in lost]
+
+
+def delete(redis: Redis, job_ids: list[str]) -> None:
+    """Deletes ended jobs; RQ itself keeps a canceled one for ever."""
+    for job in Job.fetch_many(job_ids, redis, serializer=JSONSerializer):
+        if job is not None:
+            redis.delete(job.execution_registry.key)  # RQ raises for the executions of workers that died
+            job.delete()
+
+
+def _state(status: bytes | None) -> RQState:
+    if status is None:
+        return RQState.REMOVED
+    given_up = JobStatus(status.decode()) in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+    return RQState.GIVEN_UP if given_up else RQState.PENDING

@@ -1,8 +1,7 @@
-"""A job's record: made by the app, moved along by whoever holds its current attempt.
+"""A job's record: created by the app, changed by the worker that holds its current attempt.
 
-The record is the truth that clients see. Every change is one Lua script or one transaction, so that no
-reader sees half of it and a process that dies leaves a whole record. Each change that watchers should hear
-of appends its event in the same breath.
+Clients see the record, not RQ's job. Every change is one Lua script or one transaction, so a process that dies leaves
+a consistent record. A change that watchers follow appends its event in the same script.
 """
 
 from __future__ import annotations
@@ -14,101 +13,10 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from jobs import keys
+from jobs import keys, scripts
 from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
 from jobs.work import ALWAYS, MEANWHILE, Ahead, Work
 
-# A write counts only for the attempt that the record names, and only until the job has ended: a worker thought
-# dead cannot overwrite its successor, and nothing follows a terminal event. Returns 1 where the write was made.
-_FENCED = """
-local held = redis.call('HMGET', KEYS[1], 'attempt', 'status')
-if held[2] ~= 'running' or held[1] ~= ARGV[1] then return 0 end
-"""
-_EMIT = """
-local function emit(type, data)
-  redis.call('XADD', KEYS[2], '*', 'type', type, 'data', data)
-  redis.call('PUBLISH', NEWS, ARGV[#ARGV])
-end
-""".replace("NEWS", repr(keys.NEWS))
-
-_BEGIN = (
-    _EMIT
-    + """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'queued' and status ~= 'running' then return {0, 0} end
-if status == 'running' then redis.call('HINCRBY', KEYS[1], 'crashes', 1) end
-local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-redis.call('HSET', KEYS[1], 'status', 'running')
-redis.call('ZREM', KEYS[3], ARGV[#ARGV])
-redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
-emit('started', '{"attempt":' .. attempt .. '}')
-return {attempt, tonumber(redis.call('HGET', KEYS[1], 'crashes') or 0)}
-"""
-)
-# Images only move forward: a second attempt shows what the first did not come to, however its waves are cut.
-_FRAME = (
-    _EMIT
-    + _FENCED
-    + """
-local first, count, step = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local shown = {}
-for position = first, first + count - 1 do shown[#shown + 1] = 'shown:' .. position end
-for _, at in ipairs(redis.call('HMGET', KEYS[1], unpack(shown))) do
-  if at and tonumber(at) >= step then return 1 end
-end
-for _, position in ipairs(shown) do redis.call('HSET', KEYS[1], position, step) end
-emit('frame', ARGV[5])
-return 1
-"""
-)
-_PROGRESS = (
-    _FENCED
-    + """
-redis.call('HSET', KEYS[1], 'steps_done', ARGV[2])
-return 1
-"""
-)
-_STORE = (
-    _FENCED
-    + """
-for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], 'images_done', redis.call('HLEN', KEYS[2]))
-return 1
-"""
-)
-_SAVE = (
-    _FENCED
-    + """
-redis.call('DEL', KEYS[2])
-for i = 2, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-return 1
-"""
-)
-_PUT_BACK = (
-    _FENCED
-    + """
-redis.call('HSET', KEYS[1], 'status', 'queued')
-redis.call('ZADD', KEYS[2], redis.call('HGET', KEYS[1], 'order') or 0, ARGV[2])
-return 1
-"""
-)
-# Ends a job: by its attempt, or from outside (attempt ''), whatever it is doing.
-_END = (
-    _EMIT
-    + """
-local held = redis.call('HMGET', KEYS[1], 'attempt', 'status')
-if held[2] ~= 'queued' and held[2] ~= 'running' then return 0 end
-if ARGV[1] ~= '' and (held[2] ~= 'running' or held[1] ~= ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'ended_at', ARGV[4])
-redis.call('ZREM', KEYS[3], ARGV[#ARGV])
-redis.call('ZREM', KEYS[6], ARGV[#ARGV])
-redis.call('DEL', KEYS[5])
-redis.call('HINCRBY', KEYS[4], 'jobs:' .. ARGV[2], 1)
-redis.call('HINCRBY', KEYS[4], 'images', redis.call('HGET', KEYS[1], 'images_done') or 0)
-emit(ARGV[5], ARGV[6])
-return 1
-"""
-)
 # What waits before a place in the queue: how many jobs, and each model's work. In Redis, since a queue may be long.
 _AHEAD = """
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
@@ -130,7 +38,7 @@ LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A job's record as it was read."""
+    """A snapshot of a job's record."""
 
     id: str
     spec: JobSpec
@@ -139,6 +47,7 @@ class Record:
     started_at: float | None
     ended_at: float | None
     attempt: int
+    build: str | None  # that computes its images; None until the first attempt
     crashes: int  # attempts whose worker died
     steps_done: int
     images_done: int
@@ -155,6 +64,7 @@ class Record:
             started_at=None,
             ended_at=None,
             attempt=0,
+            build=None,
             crashes=0,
             steps_done=0,
             images_done=0,
@@ -177,44 +87,46 @@ class Record:
 
     @property
     def order(self) -> float:
-        """Its place among those that wait: by class, then by age."""
+        """Its sort key in the queue: by priority, then by age."""
         return self.created_at + (LATER if self.spec.priority == "batch" else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A worker's hold on a job."""
+    """One worker's run of a job."""
 
     job_id: str
     number: int
     crashes: int
+    replaced_build: str | None = None  # of the attempt before, if that was another one: the job starts anew
 
 
 class Records:
-    """Reads and moves records."""
+    """Reads and changes records."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._begin = redis.register_script(_BEGIN)
-        self._frame = redis.register_script(_FRAME)
-        self._progress = redis.register_script(_PROGRESS)
-        self._store = redis.register_script(_STORE)
-        self._save = redis.register_script(_SAVE)
-        self._put_back = redis.register_script(_PUT_BACK)
-        self._end = redis.register_script(_END)
+        self._begin = redis.register_script(scripts.BEGIN)
+        self._frame = redis.register_script(scripts.FRAME)
+        self._progress = redis.register_script(scripts.PROGRESS)
+        self._store = redis.register_script(scripts.STORE)
+        self._save = redis.register_script(scripts.SAVE)
+        self._put_back = redis.register_script(scripts.PUT_BACK)
+        self._end = redis.register_script(scripts.END)
         self._ahead = redis.register_script(_AHEAD)
 
     def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
         spec, work = record.spec.model_dump_json(), record.work
         fields = {"spec": spec, "status": record.status.value, "created_at": record.created_at, "order": record.order}
-        # What others need to know of it, so that nobody reads the specs of all that wait or run.
+        # Copied out of the spec, so that forecasts and metrics do not parse every spec, images included.
         fields |= {name: getattr(work, name) for name in ALWAYS}
         pipeline.hset(keys.job(record.id), mapping=fields)
         pipeline.zadd(keys.WAITING, {record.id: record.order})
         pipeline.zadd(keys.JOBS, {record.id: record.created_at})
         pipeline.zadd(keys.ACTIVE, {record.id: record.created_at})
         pipeline.xadd(keys.events(record.id), {"type": EventType.QUEUED.value, "data": queued.model_dump_json()})
+        pipeline.eval(scripts.WEIGH, 0, record.id)
 
     def get(self, job_id: str) -> Record | None:
         return self.get_many([job_id])[0]
@@ -225,10 +137,22 @@ class Records:
             pipeline.hgetall(keys.job(job_id))
         return [_parse(job_id, fields) for job_id, fields in zip(job_ids, pipeline.execute(), strict=True)]
 
-    def active(self) -> list[Record]:
-        """Every job not yet ended, oldest first."""
-        ids = [job_id.decode() for job_id in self._redis.zrange(keys.ACTIVE, 0, -1)]
-        return [record for record in self.get_many(ids) if record is not None and not record.status.ended]
+    def active_ids(self) -> list[str]:
+        """Jobs that have not ended, oldest first."""
+        return [job_id.decode() for job_id in self._redis.zrange(keys.ACTIVE, 0, -1)]
+
+    def active_work(self) -> list[tuple[Status, Work]]:
+        """Status and work of the jobs that have not ended, oldest first."""
+        ids = self.active_ids()
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hmget(keys.job(job_id), "status", *ALWAYS, *MEANWHILE)
+        found = zip(ids, pipeline.execute(), strict=True)
+        return [
+            (Status(status.decode()), Work.read(job_id, fields))
+            for job_id, (status, *fields) in found
+            if status in (b"queued", b"running")
+        ]
 
     def running(self) -> list[Work]:
         """The work of every job that has begun and not ended."""
@@ -244,7 +168,7 @@ class Records:
         return int(self._redis.zcard(keys.WAITING))
 
     def interactive_waits(self) -> bool:
-        """Whether the job that waits first is of the class `interactive`."""
+        """Whether the first job in the queue has the priority `interactive`."""
         return int(self._redis.zcount(keys.WAITING, "-inf", f"({LATER}")) > 0
 
     def ahead(self, record: Record) -> Ahead:
@@ -254,7 +178,7 @@ class Records:
         return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
-        """Newest first, and the cursor of the next page. A cursor is the last job's `created_at:id`."""
+        """Jobs, newest first, and the next page's cursor: `created_at:id` of this page's last job."""
         start = 0 if cursor is None else self._rank_after(cursor)
         found = self._redis.zrevrange(keys.JOBS, start, start + limit, withscores=True)  # one more than the page
         ids = [(job_id.decode(), created_at) for job_id, created_at in found[:limit]]
@@ -262,18 +186,22 @@ class Records:
         return records, f"{ids[-1][1]!r}:{ids[-1][0]}" if len(found) > limit else None
 
     def _rank_after(self, cursor: str) -> int:
-        """Where the page after a cursor begins, also if the cursor's job has been forgotten meanwhile."""
+        """The rank of the page's first job. The cursor's own job may have been deleted."""
         created_at, _, job_id = cursor.partition(":")
         rank = self._redis.zrevrank(keys.JOBS, job_id)
         return int(self._redis.zcount(keys.JOBS, f"({created_at}", "+inf")) if rank is None else int(rank) + 1
 
-    # What follows is for the worker that holds the attempt; False says that it no longer does.
+    # For the worker that runs an attempt. False: the attempt no longer holds the job.
 
-    def begin(self, job_id: str) -> Attempt | None:
-        """Takes the job; None where it has ended or is not there."""
-        job = [keys.job(job_id), keys.events(job_id), keys.WAITING]
-        number, crashes = self._begin(keys=job, args=[time.time(), job_id])
-        return Attempt(job_id, number, crashes) if number else None
+    def begin(self, job_id: str, build: str | None = None) -> Attempt | None:
+        """Starts an attempt; None if the job has ended or does not exist.
+
+        build  that this worker would compute its images with; None if it cannot. The job is pinned to it: images and
+               state of another build are deleted
+        """
+        job = [keys.job(job_id), keys.events(job_id), keys.WAITING, keys.images(job_id), keys.state(job_id)]
+        number, crashes, replaced = self._begin(keys=job, args=[time.time(), build or "", job_id])
+        return Attempt(job_id, number, crashes, replaced.decode() or None) if number else None
 
     def frame(self, attempt: Attempt, frame: Frame) -> bool:
         args = [attempt.number, frame.first, len(frame.images), frame.step, frame.model_dump_json(), attempt.job_id]
@@ -283,39 +211,42 @@ class Records:
         return bool(self._progress(keys=[keys.job(attempt.job_id)], args=[attempt.number, steps_done]))
 
     def store(self, attempt: Attempt, images: dict[int, bytes]) -> bool:
-        """Puts finished images, by position in the job."""
+        """Stores finished images, by position in the job."""
         pairs: list[Any] = [value for pair in images.items() for value in pair]
         job = [keys.job(attempt.job_id), keys.images(attempt.job_id)]
-        return bool(self._store(keys=job, args=[attempt.number, *pairs]))
+        return bool(self._store(keys=job, args=[attempt.number, *pairs, attempt.job_id]))
 
     def save(self, attempt: Attempt, build: str, chunks: list[bytes]) -> bool:
-        """Keeps what has been begun, in place of what was kept before; it can be gone on with on the same build."""
+        """Replaces the saved state of unfinished images, from which a later attempt on the same build resumes."""
         job = [keys.job(attempt.job_id), keys.state(attempt.job_id)]
-        return bool(self._save(keys=job, args=[attempt.number, build, *chunks]))
+        return bool(self._save(keys=job, args=[attempt.number, build, *chunks, attempt.job_id]))
 
     def saved(self, job_id: str, build: str) -> list[bytes]:
-        """What was last kept of a job on this build."""
-        there, *chunks = self._redis.lrange(keys.state(job_id), 0, -1) or [b""]
-        return chunks if there == build.encode() else []
+        """The job's saved state, if this build saved it."""
+        saved_on, *chunks = self._redis.lrange(keys.state(job_id), 0, -1) or [b""]
+        return chunks if saved_on == build.encode() else []
 
-    def put_back(self, attempt: Attempt) -> bool:
-        """The worker stops: the job waits again, and no crash is counted."""
+    def put_back(self, attempt: Attempt, *, crashed: bool = False) -> bool:
+        """Queues the job again.
+
+        crashed  the worker ends by an error, to which the job may have led
+        """
         job = [keys.job(attempt.job_id), keys.WAITING]
-        return bool(self._put_back(keys=job, args=[attempt.number, attempt.job_id]))
+        return bool(self._put_back(keys=job, args=[attempt.number, int(crashed), attempt.job_id]))
 
     def finish(self, attempt: Attempt, done: Done) -> bool:
         return self._ended(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
 
     def lost(self, attempts: list[Attempt]) -> list[Attempt]:
-        """Which of these attempts no longer hold their job: it has ended, or another attempt has it."""
+        """The attempts that no longer hold their job: it has ended, or another attempt has begun."""
         pipeline = self._redis.pipeline(transaction=False)
         for attempt in attempts:
             pipeline.hmget(keys.job(attempt.job_id), "attempt", "status")
-        held = [[str(attempt.number).encode(), b"running"] for attempt in attempts]
-        found = zip(attempts, pipeline.execute(), held, strict=True)
-        return [attempt for attempt, fields, ours in found if fields != ours]
+        holding = [[str(attempt.number).encode(), b"running"] for attempt in attempts]
+        found = zip(attempts, pipeline.execute(), holding, strict=True)
+        return [attempt for attempt, fields, expected in found if fields != expected]
 
-    # And these for anyone: False says that the job had ended already, or is not there.
+    # For any process. False: the job had ended already, or does not exist.
 
     def fail(self, job_id: str, reason: str, attempt: Attempt | None = None) -> bool:
         number = "" if attempt is None else str(attempt.number)
@@ -345,6 +276,7 @@ def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:
         started_at=number(b"started_at"),
         ended_at=number(b"ended_at"),
         attempt=int(fields.get(b"attempt", 0)),
+        build=fields[b"build"].decode() if b"build" in fields else None,
         crashes=int(fields.get(b"crashes", 0)),
         steps_done=int(fields.get(b"steps_done", 0)),
         images_done=int(fields.get(b"images_done", 0)),

@@ -113,8 +113,8 @@ class JobSpec(Contract):
     frames: int
     priority: Priority = "interactive"
 
-    def recipe(self, position: int) -> dict[str, Any]:
-        """What reproduces the image at `position` of this job; nothing else enters its PNG."""
+    def recipe(self, position: int, build: str) -> dict[str, Any]:
+        """What reproduces the image at `position` of this job, computed by `build`; nothing else enters its PNG."""
         label = {} if self.labels is None else {"label": self.labels[position]}
         eta = {} if self.eta is None else {"eta": self.eta}
         begun = {} if self.image is None else {"start": self.start, "image_sha256": image_digest(self.image)}
@@ -130,6 +130,7 @@ class JobSpec(Contract):
             **label,
             "guidance_scale": self.guidance(position),
             "model_hash": self.digest,
+            "build": build,
         }
 
     def guidance(self, position: int) -> float:
@@ -200,6 +201,7 @@ class JobView(Contract):
     request: JobSpec
     progress: Progress
     attempt: int
+    build: str | None = Field(description="What computes the images, once the job has begun; all are of one build.")
     error: str | None
     created_at: float
     started_at: float | None

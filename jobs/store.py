@@ -1,33 +1,32 @@
-"""Results: finished images, and how long everything of a job is kept."""
+"""Results: finished images, their retention, and the memory that jobs take in Redis."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 from redis import Redis
 
-from jobs import keys
+from jobs import keys, scripts
 
 
-class Store(Protocol):
-    """Where finished images lie, by position in the job. Workers put them through their record's fence."""
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A job that `sweep` has deleted."""
 
-    def get(self, job_id: str, position: int) -> bytes | None: ...
-
-    def get_all(self, job_id: str) -> dict[int, bytes]: ...
-
-    def positions(self, job_id: str) -> list[int]: ...
-
-    def delete(self, job_ids: list[str]) -> None: ...
+    job_id: str
+    reason: Literal["expired", "over max_bytes"]
 
 
 class RedisStore:
-    """Images in Redis, beside the job's record and events, which go when they go."""
+    """Finished images, in Redis beside the job's record and events. Workers write them through `Records.store`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._delete = redis.register_script(scripts.DELETE)
+        self._recount = redis.register_script(scripts.RECOUNT)
 
     def get(self, job_id: str, position: int) -> bytes | None:
         png: bytes | None = self._redis.hget(keys.images(job_id), str(position))
@@ -38,35 +37,37 @@ class RedisStore:
         return dict(sorted(images.items()))
 
     def positions(self, job_id: str) -> list[int]:
-        """Which images there are, in order."""
+        """Positions of the finished images, ascending."""
         return sorted(int(position) for position in self._redis.hkeys(keys.images(job_id)))
 
     def delete(self, job_ids: list[str]) -> None:
-        """Forgets jobs whole: record, events, images and state."""
-        if not job_ids:
-            return
-        pipeline = self._redis.pipeline()
-        for job_id in job_ids:
-            # Not `unlink`: what is freed later would still be counted by `sweep`.
-            pipeline.delete(keys.job(job_id), keys.events(job_id), keys.images(job_id), keys.state(job_id))
-        pipeline.zrem(keys.JOBS, *job_ids)
-        pipeline.execute()
+        """Deletes jobs: record, events, images and saved state."""
+        if job_ids:
+            self._delete(keys=[keys.JOBS, keys.BYTES], args=job_ids)
 
-    def sweep(self, *, keep_seconds: float, max_bytes: int) -> list[str]:
-        """Forgets ended jobs, oldest first: those past their time, then any while Redis holds over `max_bytes`.
+    def bytes(self) -> int:
+        """Redis memory of all jobs."""
+        return int(self._redis.get(keys.BYTES) or 0)
 
-        Returns their ids. Jobs that have not ended stay, whatever their age.
+    def recount(self) -> None:
+        """Sums the jobs' sizes anew: workers of a version without this count do not maintain it."""
+        self._recount(keys=[keys.JOBS, keys.BYTES])
+
+    def sweep(self, *, keep_seconds: float, max_bytes: int) -> list[Deleted]:
+        """Deletes ended jobs, oldest first: expired ones, then others while all jobs take more than `max_bytes`.
+
+        Jobs that have not ended are never deleted.
         """
-        expired, forgotten = time.time() - keep_seconds, []
+        expired, deleted = time.time() - keep_seconds, list[Deleted]()
         for job_id, created_at in self._ended():
-            if created_at > expired and self._redis.info("memory")["used_memory"] <= max_bytes:
+            if created_at > expired and self.bytes() <= max_bytes:
                 break
             self.delete([job_id])
-            forgotten.append(job_id)
-        return forgotten
+            deleted.append(Deleted(job_id, "expired" if created_at <= expired else "over max_bytes"))
+        return deleted
 
     def _ended(self, batch: int = 100) -> Iterator[tuple[str, float]]:
-        """Ended jobs and their times of creation, oldest first; each is forgotten before the next is asked for."""
+        """Ended jobs and their creation times, oldest first. The caller deletes each before asking for the next."""
         start = 0
         while found := self._redis.zrange(keys.JOBS, start, start + batch - 1, withscores=True):
             active = self._redis.zmscore(keys.ACTIVE, [job_id for job_id, _ in found])

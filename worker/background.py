@@ -1,4 +1,4 @@
-"""Work in a process of its own, beside which jobs go on."""
+"""Work in a subprocess, beside which jobs go on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 
 # On two cores jobs keep half of their rate beside it, and a network is compiled in a minute instead of half a one.
-# Without it the barriers of a step's threads wait for the compiler, and a tenth is left.
+# Without it the barriers of a step's threads wait for the compiler, and jobs keep a tenth.
 NICE = 7
 
 
 def run_in_subprocess(work: Callable[..., object], *arguments: object) -> SpawnProcess:
-    """Begins it. It ends with this process, however that ends; Ctrl-C, which reaches both, is this one's to answer."""
+    """Starts the work. The subprocess ends with this process, however that ends, and ignores Ctrl-C."""
     process = get_context("spawn").Process(target=_run, args=(work, *arguments), daemon=True)
     process.start()
     return process

@@ -56,7 +56,7 @@ def sample(
         "strength": strength,
     }
     spec = _resolve(loaded, fields, image)
-    _write(out, spec, checkpoints.sample(loaded, spec))
+    _write(out, spec, loaded.network.build, checkpoints.sample(loaded, spec))
     console.print(f"{spec.count} images in {out}, seed {spec.seed}")
 
 
@@ -81,7 +81,7 @@ def _resolve(model: Model, fields: dict[str, object], image: Path | None) -> Job
     return spec
 
 
-def _write(out: Path, spec: JobSpec, pixels: Tensor) -> None:
+def _write(out: Path, spec: JobSpec, build: str, pixels: Tensor) -> None:
     """pixels  uint8 (N, C, H, W)"""
     import numpy
 
@@ -94,4 +94,4 @@ def _write(out: Path, spec: JobSpec, pixels: Tensor) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for position, picture in enumerate(pixels):
         path = out / f"{spec.first_index + position:05d}.png"
-        path.write_bytes(images.png(picture, spec.recipe(position)))
+        path.write_bytes(images.png(picture, spec.recipe(position, build)))

@@ -1,4 +1,4 @@
-"""Law 2: a picture is a function of its request. The same PNG bytes, however the picture is come by."""
+"""An image is a function of its request: the same PNG bytes in any batch, split or process."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ def sixteen(service: Service) -> list[bytes]:
     return service.images(service.generate(**PICTURE, count=16))
 
 
-def test_twice(service: Service, sixteen: list[bytes]) -> None:
+def test_same_request_twice_gives_the_same_bytes(service: Service, sixteen: list[bytes]) -> None:
     assert service.images(service.generate(**PICTURE, count=16)) == sixteen
 
 
-def test_as_part_of_four(service: Service, sixteen: list[bytes]) -> None:
+def test_smaller_count_gives_the_same_bytes(service: Service, sixteen: list[bytes]) -> None:
     assert service.images(service.generate(**PICTURE, count=4, frames=0)) == sixteen[:4]
 
 
-def test_alone(service: Service, sixteen: list[bytes]) -> None:
+def test_first_index_alone_gives_the_same_bytes(service: Service, sixteen: list[bytes]) -> None:
     assert service.images(service.generate(**PICTURE, count=1, first_index=3)) == [sixteen[3]]
 
 
-def test_beside_strangers(service: Service, sixteen: list[bytes]) -> None:
-    strangers = [service.generate(model="mnist", count=5, seed=i, steps=60 + i, sampler="ddpm_beta") for i in (1, 2)]
+def test_other_jobs_in_the_batch_give_the_same_bytes(service: Service, sixteen: list[bytes]) -> None:
+    others = [service.generate(model="mnist", count=5, seed=i, steps=60 + i, sampler="ddpm_beta") for i in (1, 2)]
     together = service.generate(**PICTURE, count=4)
     assert service.images(together) == sixteen[:4]
-    for stranger in strangers:
-        service.finished(stranger)
+    for other in others:
+        service.finished(other)
 
 
-def test_in_waves(service: Service, sixteen: list[bytes]) -> None:
-    """More images than the batch has slots, so that they enter in several waves beside a stranger."""
-    stranger = service.generate(model="mnist", count=40, seed=1, steps=30)
+def test_several_waves_give_the_same_bytes(service: Service, sixteen: list[bytes]) -> None:
+    """More images than the batch has slots, so they enter in waves, beside another job."""
+    other = service.generate(model="mnist", count=40, seed=1, steps=30)
     job = service.generate(**PICTURE, count=70)
     assert service.images(job)[:16] == sixteen
-    service.finished(stranger)
+    service.finished(other)
 
 
-def test_offline(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
+def test_sample_command_gives_the_same_bytes(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -75,11 +75,11 @@ for name, request in (("digits", {"steps": 1}), ("mnist", {"count": 4, "seed": 7
     model = offline.load(models / name, torch.device("cpu"))
     spec = resolve(GenerateRequest(**request, guidance_scale=1.5), model.card)
     for i, image in enumerate(offline.sample(model, spec)):
-        (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i)))
+        (out / f"{name}{i}.png").write_bytes(png(image, spec.recipe(i, model.network.build)))
 """
 
 
-def test_whichever_model_was_compiled_first(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
+def test_order_of_compilation_gives_the_same_bytes(service: Service, sixteen: list[bytes], tmp_path: Path) -> None:
     command = [sys.executable, "-c", SAMPLE_AFTER_DIGITS, str(service.models), str(tmp_path)]
     subprocess.run(command, check=True, timeout=240)
     assert [(tmp_path / f"mnist{i}.png").read_bytes() for i in range(4)] == sixteen[:4]

@@ -1,4 +1,4 @@
-"""A Redis of one's own that can be killed."""
+"""A Redis server that a test can kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.conftest import wait_for_redis
 
 
 class MortalRedis:
-    """A server that can be killed and started again on what it had written."""
+    """Can be killed, and started again on its append-only file."""
 
     def __init__(self, state: Path) -> None:
         self.url = f"unix://{redis_server.socket_path(state)}"

@@ -1,4 +1,4 @@
-"""Reading a job's stream: in pages, from anywhere, to the end."""
+"""Reading a job's event stream."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.jobs.made import frame, running
 
 
 @pytest.fixture
-def told(redis: Redis) -> Attempt:
-    """A job with queued, started, more frames than two pages hold, and done."""
+def job(redis: Redis) -> Attempt:
+    """A finished job with two pages of frames and more."""
     attempt, records = running(redis, frames=100), Records(redis)
     for step in range(1, 2 * PAGE + 1):
         assert records.frame(attempt, frame(attempt, step))
@@ -43,45 +43,45 @@ async def read_all(redis: AsyncRedis, job_id: str, last_id: str = START) -> list
     return found
 
 
-def test_pages_put_together_are_the_whole_story(redis_url: str, told: Attempt) -> None:
-    story = reading(redis_url, lambda redis: read_all(redis, told.job_id))
-    kinds = [event.type for event in story]
+def test_pages_together_hold_every_event(redis_url: str, job: Attempt) -> None:
+    found_events = reading(redis_url, lambda redis: read_all(redis, job.job_id))
+    kinds = [event.type for event in found_events]
     assert kinds == [EventType.QUEUED, EventType.STARTED, *[EventType.FRAME] * (2 * PAGE), EventType.DONE]
-    assert len({event.id for event in story}) == len(story)
-    for event in story:
+    assert len({event.id for event in found_events}) == len(found_events)
+    for event in found_events:
         EVENT_DATA[event.type].model_validate_json(event.data)
 
 
-def test_reading_goes_on_exactly_after_any_event(redis_url: str, told: Attempt) -> None:
+def test_read_after_any_event_returns_the_following_ones(redis_url: str, job: Attempt) -> None:
     async def compare(redis: AsyncRedis) -> None:
-        story = await read_all(redis, told.job_id)
-        for i, event in enumerate(story):
-            assert await read_all(redis, told.job_id, event.id) == story[i + 1 :]
+        found_events = await read_all(redis, job.job_id)
+        for i, event in enumerate(found_events):
+            assert await read_all(redis, job.job_id, event.id) == found_events[i + 1 :]
 
     reading(redis_url, compare)
 
 
-def test_a_job_that_is_not_there_has_no_events(redis_url: str, redis: Redis) -> None:
+def test_unknown_job_has_no_events(redis_url: str, redis: Redis) -> None:
     assert reading(redis_url, lambda redis: events.read_after(redis, "f" * 32, START)) == []
 
 
-def test_frames_are_read_in_order_and_alone(redis: Redis, told: Attempt) -> None:
-    assert [each.step for each in events.frames(redis, told.job_id)] == list(range(1, 2 * PAGE + 1))
+def test_frames_returns_only_frames_in_order(redis: Redis, job: Attempt) -> None:
+    assert [each.step for each in events.frames(redis, job.job_id)] == list(range(1, 2 * PAGE + 1))
 
 
 @pytest.mark.parametrize("text", ["0-0", "1763647200000-0", "18446744073709551615-7"])
-def test_ids_of_redis_are_ids(redis: Redis, text: str) -> None:
+def test_stream_ids_are_event_ids(redis: Redis, text: str) -> None:
     assert is_event_id(text)
-    redis.xrange("any", f"({text}")  # raises where Redis does not think so
+    redis.xrange("any", f"({text}")  # raises for an invalid id
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "-", "0", "$", "+", "abc", "1-", "-1-0", "1-0\n", "1-0 ", "١-٠", "18446744073709551616-0", "9" * 20 + "-0"],
 )
-def test_what_redis_would_refuse_is_no_id(text: str) -> None:
+def test_ids_that_redis_refuses_are_not_event_ids(text: str) -> None:
     assert not is_event_id(text)
 
 
-def test_nothing_can_follow_the_last_id_that_there_is() -> None:
+def test_largest_id_is_not_an_event_id() -> None:
     assert not is_event_id("18446744073709551615-18446744073709551615")

@@ -1,4 +1,4 @@
-"""Cards come from workers, and outlive them; workers live as long as they say so."""
+"""Published models, and the life of the workers that publish them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from jobs.pace import Pace
 from tests.jobs.made import card
 
 
-def test_cards_of_all_workers_are_there_by_name(redis: Redis) -> None:
+def test_cards_of_all_workers_are_listed_by_name(redis: Redis) -> None:
     models.publish(redis, "one", [card(name="b"), card(name="a")], {}, alive_seconds=10)
     models.publish(redis, "two", [card(name="c")], {}, alive_seconds=10)
     assert models.cards(redis) == [card(name="a"), card(name="b"), card(name="c")]
     assert models.live_workers(redis) == 2
 
 
-def test_a_card_published_again_replaces_the_old_one(redis: Redis) -> None:
+def test_publish_replaces_a_card(redis: Redis) -> None:
     models.publish(redis, "one", [card()], {}, alive_seconds=10)
     models.publish(redis, "one", [card(digest="e" * 64)], {}, alive_seconds=10)
     assert [each.digest for each in models.cards(redis)] == ["e" * 64]
 
 
-def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> None:
+def test_dead_worker_is_not_counted_and_its_cards_stay(redis: Redis) -> None:
     models.publish(redis, "one", [card()], {}, alive_seconds=0.05)
     assert models.live_workers(redis) == 1
     time.sleep(0.1)
@@ -32,7 +32,7 @@ def test_a_worker_that_falls_silent_is_gone_and_its_cards_stay(redis: Redis) -> 
     assert models.cards(redis) == [card()]
 
 
-def test_cards_that_no_live_worker_serves_any_more_go(redis: Redis) -> None:
+def test_publish_deletes_cards_that_no_live_worker_serves(redis: Redis) -> None:
     models.publish(redis, "one", [card(name="a"), card(name="b")], {}, alive_seconds=10)
     models.publish(redis, "dead", [card(name="c")], {}, alive_seconds=0.05)
     time.sleep(0.1)
@@ -41,19 +41,29 @@ def test_cards_that_no_live_worker_serves_any_more_go(redis: Redis) -> None:
     assert [each.name for each in models.cards(redis)] == ["b", "d"]
 
 
-def test_a_worker_without_models_is_alive(redis: Redis) -> None:
+def test_worker_without_models_is_alive(redis: Redis) -> None:
     models.publish(redis, "one", [], {}, alive_seconds=10)
     assert models.live_workers(redis) == 1
     assert models.cards(redis) == []
 
 
+def test_keep_alive_prolongs_a_worker_and_does_not_revive_it(redis: Redis) -> None:
+    models.publish(redis, "one", [card()], {}, alive_seconds=0.3)
+    models.keep_alive(redis, "one", 10)
+    models.keep_alive(redis, "unknown", 10)
+    time.sleep(0.4)
+    assert models.live_workers(redis) == 1
+    assert not redis.exists(keys.worker("unknown"))
+
+
 def test_paces_are_by_model(redis: Redis) -> None:
     pace = Pace(rows=[2, 8], seconds=[0.1, 0.2], slots=64, drift=1.5)
-    redis.hset(keys.PACES, mapping={"a": pace.model_dump_json()})
+    models.publish_paces(redis, {"a": pace})
+    models.publish_paces(redis, {})
     assert models.paces(redis) == {"a": pace}
 
 
-def test_figures_are_there_while_a_card_names_them(redis: Redis) -> None:
+def test_figures_exist_while_a_card_names_them(redis: Redis) -> None:
     drawn = card(name="a", figures={"loss.png": "1" * 64, "process.gif": "2" * 64})
     models.publish(redis, "one", [drawn], {"1" * 64: b"a curve", "2" * 64: b"a film"}, alive_seconds=10)
     assert models.figure(redis, drawn, "loss.png") == b"a curve"

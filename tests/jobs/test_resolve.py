@@ -79,11 +79,12 @@ def test_the_recipe_of_an_image_is_that_of_the_image_asked_for_alone() -> None:
     for position in range(3):
         assert together.labels is not None
         alone = resolved(first_index=10 + position, seed=3, label=together.labels[position], guidance_scale=2, frames=0)
-        assert alone.recipe(0) == together.recipe(position)
+        assert alone.recipe(0, "build") == together.recipe(position, "build")
 
 
 def test_the_recipe_of_an_unguided_image_does_not_depend_on_the_scale() -> None:
-    assert resolved(seed=3, guidance_scale=1).recipe(0) == resolved(seed=3, guidance_scale=9).recipe(0)
+    one, nine = (resolved(seed=3, guidance_scale=scale) for scale in (1, 9))
+    assert one.recipe(0, "build") == nine.recipe(0, "build")
 
 
 def test_a_name_that_is_a_digit_is_a_name() -> None:
@@ -97,7 +98,7 @@ def test_a_model_without_classes_takes_no_label_and_no_guidance() -> None:
     spec = resolved(NO_CLASSES, count=2)
     assert spec.labels is None
     assert spec.row_steps == 2 * 1000
-    assert "label" not in spec.recipe(0)
+    assert "label" not in spec.recipe(0, "build")
 
 
 def test_a_model_without_a_null_class_is_asked_with_a_label() -> None:
@@ -159,9 +160,9 @@ def test_a_class_called_cycle_is_asked_for_by_its_number() -> None:
 def test_eta_is_of_ddim_alone() -> None:
     served = card(samplers=["ddpm", "ddim"])
     assert resolved(served).eta is None
-    assert "eta" not in resolved(served).recipe(0)
+    assert "eta" not in resolved(served).recipe(0, "build")
     assert resolved(served, sampler="ddim").eta == 0
-    assert resolved(served, sampler="ddim", eta=0.5).recipe(0)["eta"] == 0.5
+    assert resolved(served, sampler="ddim", eta=0.5).recipe(0, "build")["eta"] == 0.5
 
 
 def test_a_job_that_begins_from_an_image_undoes_a_share_of_the_schedule() -> None:
@@ -170,10 +171,10 @@ def test_a_job_that_begins_from_an_image_undoes_a_share_of_the_schedule() -> Non
     assert (begun.start, begun.steps) == (250, 250)
     assert resolved(image=image).start == 600
     assert resolved(image=image, strength=1e-9).start == 1
-    assert begun.recipe(0)["start"] == 250
-    assert begun.recipe(0)["image_sha256"] == hashlib.sha256(b"any file").hexdigest()
+    assert begun.recipe(0, "build")["start"] == 250
+    assert begun.recipe(0, "build")["image_sha256"] == hashlib.sha256(b"any file").hexdigest()
     assert resolved().start == 1000
-    assert "start" not in resolved().recipe(0)
+    assert "start" not in resolved().recipe(0, "build")
 
 
 def test_the_contract_and_the_model_know_the_same_names() -> None:

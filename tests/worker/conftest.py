@@ -1,4 +1,4 @@
-"""What the worker's tests share: a tiny real network, run eagerly, since compiling it takes longer than all of them."""
+"""Fixtures: a tiny real network, run eagerly, since compiling it takes longer than all tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.catalog import Model, load_model
 from worker.sampling import pacing
 from worker.sampling.engine import Engine, Step
 
-FOREVER = 10_000  # steps of the engine in which a test would long have ended
+FOREVER = 10_000  # steps of the engine; every test takes fewer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,7 +38,7 @@ def eager() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def same_pace() -> Iterator[None]:
-    """The best batch is the largest allowed, however fast this machine is just now."""
+    """The measured pace does not depend on this machine: the best batch is the largest allowed."""
 
     def measured(_: object, smallest: int, most: int) -> Pace:
         rows = sorted({smallest, most})
@@ -51,7 +51,7 @@ def same_pace() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small only lose time to a second thread."""
+    """A second thread makes networks this small slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -65,7 +65,7 @@ def load(path: Path, *, bf16: bool, slots: int = 80) -> Model:
 
 
 def change_weights(path: Path) -> None:
-    """Another network of the same shape, saved as training does."""
+    """Saves other weights of the same shape, as training does."""
     loaded = checkpoint.load(path)
     with torch.no_grad():
         loaded.unet.conv_in.weight.mul_(1.5)
@@ -74,13 +74,13 @@ def change_weights(path: Path) -> None:
 
 @pytest.fixture(scope="session", params=["bfloat16", "float32"])
 def model(request: pytest.FixtureRequest, eager: None, tiny: Path) -> Model:
-    """The tiny network in each precision that a worker may choose."""
+    """The tiny network in each precision."""
     return load(tiny, bf16=request.param == "bfloat16")
 
 
 @pytest.fixture(scope="session")
 def exact(eager: None, tiny: Path) -> Model:
-    """The tiny network in float32, where nothing depends on the precision."""
+    """The tiny network in float32."""
     return load(tiny, bf16=False)
 
 
@@ -100,7 +100,7 @@ def floor(redis: Redis, redis_url: str, tiny: Path) -> Floor:
 
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], list[int]]:
-    """Has something done before each step of any engine, which is given the step's number; lists the numbers."""
+    """Calls a function before each step of any engine, with the step's number; returns the list of numbers."""
 
     def install(do: Callable[[int], None]) -> list[int]:
         numbers: list[int] = []

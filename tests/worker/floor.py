@@ -1,4 +1,4 @@
-"""A real worker on a real Redis, in this process, and what is seen of its jobs."""
+"""A real worker on a real Redis, in this process, and the state of its jobs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
 
 from app.settings import AppSettings
 from app.submit import submit
 from jobs import keys, models
+from jobs.queue import rq_queue
 from jobs.records import Attempt, Record, Records
 from jobs.schema import GenerateRequest, Status
 from jobs.store import RedisStore
@@ -25,11 +27,11 @@ from worker.sampling.batch_worker import BatchWorker
 
 
 class Floor:
-    """Where jobs are put and worked on."""
+    """Submits jobs, runs workers, and inspects records, RQ and images."""
 
     def __init__(self, redis: Redis, redis_url: str, folder: Path) -> None:
         self.redis, self.folder = redis, folder
-        self.records, self.queue = Records(redis), Queue(keys.QUEUE, connection=redis)
+        self.records, self.queue = Records(redis), rq_queue(redis)
         self.catalog = Catalog(folder, device=torch.device("cpu"), slots=16, max_count=200)
         self.catalog.scan()
         models.publish(redis, "floor", self.catalog.cards, {}, alive_seconds=600)
@@ -44,12 +46,12 @@ class Floor:
         return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}")
 
     def work(self, worker: BatchWorker | None = None) -> None:
-        """Until the queue is empty, or the worker is asked to stop."""
+        """Runs a worker until the queue is empty, or it is asked to stop."""
         worker = worker or self.worker()
         try:
             worker.work(burst=True, logging_level="CRITICAL")
         finally:
-            worker._publisher.flush()  # one that was interrupted may still be writing
+            worker.batch.publisher.flush()  # an interrupted worker may still be writing
             worker.connection.close()
 
     def record(self, job: str) -> Record:
@@ -58,7 +60,10 @@ class Floor:
         return record
 
     def in_rq(self, job: str) -> JobStatus:
-        return Job.fetch(job, self.redis).get_status()
+        return self.rq_job(job).get_status()
+
+    def rq_job(self, job: str) -> Job:
+        return Job.fetch(job, self.redis, serializer=JSONSerializer)
 
     def images(self, job: str) -> list[bytes]:
         return list(RedisStore(self.redis).get_all(job).values())
@@ -67,7 +72,7 @@ class Floor:
         return [fields[b"type"].decode() for _, fields in self.redis.xrange(keys.events(job))]
 
     def when(self, job: str, kind: str) -> tuple[int, ...]:
-        """The place in time of a job's last event of this kind."""
+        """The id of a job's last event of this type, as numbers that can be compared."""
         ids = [id for id, fields in self.redis.xrange(keys.events(job)) if fields[b"type"] == kind.encode()]
         return tuple(map(int, ids[-1].decode().split("-")))
 
@@ -86,31 +91,35 @@ class Floor:
         assert self.queue.job_ids == []
         assert self.queue.intermediate_queue.get_job_ids() == []
         assert self.queue.started_job_registry.get_job_ids(cleanup=False) == []
-        assert self.records.active() == []
+        assert self.records.active_ids() == []
 
     def expected(self, record: Record) -> list[bytes]:
-        """What the request gives without any service."""
+        """The request's images, sampled without any service."""
         model = self.catalog.get(record.spec.model)
         assert model is not None
         return drawn(model, record)
 
+    def build(self, job: str) -> str:
+        model = self.catalog.get(self.record(job).spec.model)
+        assert model is not None
+        return model.network.build
+
     def dies_with(self, job: str) -> Attempt:
-        """A worker takes this job, the next in the queue, and is never heard of again: RQ and time have passed on."""
+        """A worker takes this job, the next in the queue, and dies; its execution has expired."""
         worker = self.worker()
-        found = Queue.dequeue_any([self.queue], None, connection=worker.connection)
+        found = Queue.dequeue_any([self.queue], None, connection=worker.connection, serializer=JSONSerializer)
         assert found is not None
         assert found[0].id == job
-        worker.prepare_execution(found[0])
+        execution = worker.prepare_execution(found[0])
         worker.prepare_job_execution(found[0], remove_from_intermediate_queue=True)
-        attempt = self.records.begin(job)
+        attempt = self.records.begin(job, self.build(job))
         assert attempt is not None
-        assert worker.execution is not None
-        self.redis.zadd(self.queue.started_job_registry.key, {worker.execution.composite_key: time.time() - 1})
-        self.redis.delete(worker.execution.key)
+        self.redis.zadd(self.queue.started_job_registry.key, {execution.composite_key: time.time() - 1})
+        self.redis.delete(execution.key)
         worker.connection.close()
         return attempt
 
 
 def drawn(model: Model, record: Record) -> list[bytes]:
     pixels = offline.sample(model, record.spec)
-    return [png(image, record.spec.recipe(i)) for i, image in enumerate(pixels)]
+    return [png(image, record.spec.recipe(i, model.network.build)) for i, image in enumerate(pixels)]

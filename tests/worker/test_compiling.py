@@ -1,4 +1,4 @@
-"""Networks are compiled in processes of their own, beside which jobs go on."""
+"""Networks are compiled in subprocesses while jobs of other models run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ CHECKPOINTS = Path(__file__).parent.parent.parent / "checkpoints"
 
 
 class Compiler:
-    """A process that takes as long as it is told to, in place of those that compile."""
+    """A subprocess that ends on request, in place of those that compile."""
 
     def __init__(self) -> None:
-        self._told, self._tell = Pipe(duplex=False)
+        self._receive, self._send = Pipe(duplex=False)
         self.processes: list[SpawnProcess] = []
 
     def __call__(self, name: str) -> SpawnProcess:
-        self.processes.append(get_context("spawn").Process(target=self._told.recv))
+        self.processes.append(get_context("spawn").Process(target=self._receive.recv))
         self.processes[-1].start()
         return self.processes[-1]
 
     def finish(self) -> None:
         for process in self.processes:
-            self._tell.send("done")
+            self._send.send("done")
             process.join()
 
 
@@ -49,7 +49,7 @@ def compiler(two_models: Floor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Com
     compiler.finish()
 
 
-def test_jobs_go_on_while_the_network_of_others_is_compiled(
+def test_jobs_run_while_the_network_of_another_model_is_compiled(
     two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
 ) -> None:
     first = two_models.ask(model="a", steps=20)
@@ -70,38 +70,36 @@ def test_jobs_go_on_while_the_network_of_others_is_compiled(
     assert two_models.record(canceled).status is Status.CANCELED
 
 
-def test_a_job_does_not_wait_for_other_models_to_be_made_ready(
+def test_job_does_not_wait_for_other_models_to_be_prepared(
     two_models: Floor, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = []
 
-    def asked_meanwhile(name: str) -> SpawnProcess:
+    def submit_meanwhile(name: str) -> SpawnProcess:
         jobs.append(two_models.ask(model="b"))
         return compiler(name)
 
-    monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", asked_meanwhile)
+    monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", submit_meanwhile)
     worker = two_models.worker()
-    worker.make_ready()
+    worker.prepare_all()
     two_models.work(worker)
     two_models.assert_finished(*jobs)
     [process] = compiler.processes
     assert process.is_alive()
 
 
-def test_a_model_alone_is_made_ready_without_a_process_of_its_own(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_model_is_prepared_without_a_subprocess(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Network, "is_new", True)
     monkeypatch.setattr(floor.catalog, "compile_in_subprocess", pytest.fail)
     worker = floor.worker()
-    worker.make_ready()
+    worker.prepare_all()
     worker.connection.close()
     model = floor.catalog.get("tiny")
     assert model is not None
     assert model.network.is_warm
 
 
-def test_jobs_that_wait_for_their_network_are_put_back_too(
+def test_sigterm_puts_back_jobs_that_wait_for_their_network(
     two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
 ) -> None:
     jobs = [two_models.ask(model=model, steps=12) for model in "ab"]
@@ -113,7 +111,7 @@ def test_jobs_that_wait_for_their_network_are_put_back_too(
     assert process.exitcode == -signal.SIGTERM
 
 
-def test_what_a_process_of_its_own_compiles_is_found_in_the_cache() -> None:
+def test_subprocess_leaves_its_code_in_the_cache() -> None:
     catalog = Catalog(CHECKPOINTS, device=torch.device("cpu"), slots=8, max_count=50)
 
     def compiled() -> set[Path]:
@@ -137,7 +135,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_compiles_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+def test_subprocess_ends_with_a_killed_worker(tmp_path: Path) -> None:
     script, cache = tmp_path / "parent.py", tmp_path / "cache"
     script.write_text(COMPILES)
     environment = os.environ | {
@@ -149,5 +147,5 @@ def test_what_compiles_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None
         assert worker.stdout is not None
         assert b"compiling" in worker.stdout.readline()
         worker.kill()
-        worker.stdout.read()  # until nobody holds it any more
+        worker.stdout.read()  # until the subprocess has closed it too
     assert not list(cache.rglob("*.so"))

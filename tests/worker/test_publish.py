@@ -1,10 +1,11 @@
-"""Frames: which steps are shown, how much of them, and that no event is larger than a client must expect."""
+"""Frames: which steps they show, and their size; the order and the bound of writes."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
+import threading
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from worker.sampling.publish import Publisher, shown_rows
 
 
 @given(st.integers(1, 1000).flatmap(lambda steps: st.tuples(st.just(steps), st.integers(1, min(steps, 100)))))
-def test_as_many_rows_are_shown_as_were_asked_for_evenly_and_the_last(asked: tuple[int, int]) -> None:
+def test_shown_rows_are_evenly_spaced_and_include_the_last(asked: tuple[int, int]) -> None:
     steps, frames = asked
     shown = sorted(shown_rows(steps, frames))
     assert len(shown) == frames
@@ -37,11 +38,11 @@ def test_as_many_rows_are_shown_as_were_asked_for_evenly_and_the_last(asked: tup
     assert min(gaps) >= 1
 
 
-def test_no_frames_are_none() -> None:
+def test_shown_rows_of_zero_frames_are_none() -> None:
     assert shown_rows(1000, 0) == frozenset()
 
 
-def test_all_frames_are_every_row() -> None:
+def test_shown_rows_of_as_many_frames_as_steps_are_all() -> None:
     assert shown_rows(7, 7) == frozenset(range(1, 8))
 
 
@@ -53,13 +54,13 @@ def step(pixels: Tensor, first: int = 0) -> Step:
 
 
 def noise(count: int, channels: int, height: int, width: int) -> Tensor:
-    """Pixels that no encoder makes smaller."""
+    """Incompressible pixels."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
 
 
 def published(redis: Redis, of: Step) -> Frame | None:
-    """The frame as it lies in the stream, whose size is looked at."""
+    """The frame as Redis has it, which is no larger than FRAME_BYTES."""
     attempt = running(redis)
     publisher = Publisher(Records(redis))
     publisher.frame(attempt, of)
@@ -76,7 +77,7 @@ def decoded(image: str) -> Image.Image:
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_small_images_are_shown_pixel_by_pixel(redis: Redis, channels: int, mode: str) -> None:
+def test_small_images_are_shown_exactly(redis: Redis, channels: int, mode: str) -> None:
     pixels = noise(5, channels, 8, 12)
     frame = published(redis, step(pixels, first=3))
     assert frame is not None
@@ -86,7 +87,7 @@ def test_small_images_are_shown_pixel_by_pixel(redis: Redis, channels: int, mode
         assert image.tobytes() == expected.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
-def test_only_the_jobs_first_images_are_shown(redis: Redis) -> None:
+def test_frames_show_only_the_first_images(redis: Redis) -> None:
     across = published(redis, step(noise(10, 1, 8, 8), first=SHOWN_IMAGES - 4))
     assert across is not None
     assert len(across.images) == 4
@@ -94,7 +95,7 @@ def test_only_the_jobs_first_images_are_shown(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("size", [28, 54, 55, 56, 64, 128])
-def test_larger_images_are_shown_fewer(redis: Redis, size: int) -> None:
+def test_frame_holds_as_many_images_as_fit(redis: Redis, size: int) -> None:
     frame = published(redis, step(noise(64, 1, size, size)))
     assert frame is not None
     assert 1 <= len(frame.images) <= 64
@@ -104,7 +105,7 @@ def test_larger_images_are_shown_fewer(redis: Redis, size: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 59), (60, 49)])
-def test_what_fits_but_for_the_words_around_it_does_not_fit(redis: Redis, height: int, width: int) -> None:
+def test_frame_size_includes_its_envelope(redis: Redis, height: int, width: int) -> None:
     """64 images of this size come within 300 bytes of the limit."""
     frame = published(redis, step(noise(64, 1, height, width)))
     assert frame is not None
@@ -112,7 +113,7 @@ def test_what_fits_but_for_the_words_around_it_does_not_fit(redis: Redis, height
 
 
 @pytest.mark.parametrize(("channels", "size", "smaller"), [(1, 512, 2), (3, 256, 2), (3, 512, 2), (3, 1024, 4)])
-def test_one_image_that_does_not_fit_is_shown_smaller(redis: Redis, channels: int, size: int, smaller: int) -> None:
+def test_image_larger_than_a_frame_is_downscaled(redis: Redis, channels: int, size: int, smaller: int) -> None:
     pixels = noise(4, channels, size, size)
     frame = published(redis, step(pixels))
     assert frame is not None
@@ -123,13 +124,13 @@ def test_one_image_that_does_not_fit_is_shown_smaller(redis: Redis, channels: in
     assert (seen.float() - blocks).abs().max() <= math.log2(smaller), "the mean of each block, rounded at each halving"
 
 
-def test_what_is_written_for_a_lost_attempt_names_it(redis: Redis) -> None:
+def test_refused_write_reports_the_attempt_as_lost(redis: Redis) -> None:
     lost, held = running(redis), running(redis)
     records = Records(redis)
     records.cancel(lost.job_id)
     publisher = Publisher(records)
     for attempt in (lost, held):
-        publisher.images(attempt, spec(count=4), step(noise(4, 1, 8, 8)))
+        publisher.images(attempt, spec(count=4), "build", step(noise(4, 1, 8, 8)))
         publisher.finish(attempt, Done(images=4, seconds=1.0))
     publisher.flush()
     assert {publisher.lost.get() for _ in range(publisher.lost.qsize())} == {lost}
@@ -138,15 +139,46 @@ def test_what_is_written_for_a_lost_attempt_names_it(redis: Redis) -> None:
     assert sorted(RedisStore(redis).get_all(held.job_id)) == [0, 1, 2, 3]
 
 
-def test_what_cannot_be_written_is_raised_and_nothing_is_written_after_it(redis: Redis) -> None:
-    """A write that was skipped must not be followed by `done`."""
+def test_nothing_is_written_after_a_failed_write(redis: Redis) -> None:
     attempt: Attempt = running(redis)
     publisher = Publisher(Records(redis))
     publisher.check()
-    redis.set(keys.images(attempt.job_id), "in the way")
-    publisher.images(attempt, spec(count=4), step(noise(4, 1, 8, 8)))
+    redis.set(keys.images(attempt.job_id), "not a hash")
+    publisher.images(attempt, spec(count=4), "build", step(noise(4, 1, 8, 8)))
     publisher.finish(attempt, Done(images=4, seconds=1.0))
     publisher.flush()
     with pytest.raises(RedisError, match="WRONGTYPE"):
         publisher.check()
     assert Records(redis).lost([attempt]) == []
+
+
+def test_backlog_is_bounded_by_bytes(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of 100 × 100 takes 10 kB as uint8."""
+    monkeypatch.setattr("worker.sampling.publish.MAX_BACKLOG_BYTES", 50_000, raising=False)
+    attempt, publisher = running(redis, count=20), Publisher(Records(redis))
+    released, handed_over = threading.Event(), []
+    monkeypatch.setattr(Records, "store", lambda *_: released.wait(30))
+
+    def hand_over() -> None:
+        for first in range(20):
+            publisher.images(attempt, spec(count=20), "build", step(noise(1, 1, 100, 100), first))
+            handed_over.append(first)
+
+    thread = threading.Thread(target=hand_over)
+    thread.start()
+    thread.join(1)
+    assert 1 <= len(handed_over) <= 5
+    released.set()
+    thread.join(30)
+    publisher.flush()
+    assert len(handed_over) == 20
+
+
+def test_write_larger_than_the_backlog_is_written(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sampling.publish.MAX_BACKLOG_BYTES", 10)
+    attempt, publisher = running(redis), Publisher(Records(redis))
+    for first in range(2):
+        publisher.images(attempt, spec(count=4), "build", step(noise(1, 1, 8, 8), first))
+    publisher.flush()
+    publisher.check()
+    assert sorted(RedisStore(redis).get_all(attempt.job_id)) == [0, 1]

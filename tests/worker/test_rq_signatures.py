@@ -1,4 +1,4 @@
-"""What batch_worker.py calls and overrides inside RQ. Where one of these fails, RQ has moved: read its changes."""
+"""What we call and override in RQ. A failure means that RQ has changed: read its changelog."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
+from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
 from worker.sampling.batch_worker import BatchWorker
@@ -25,37 +26,45 @@ CALLED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
     (SimpleWorker.heartbeat, ("self", 68), {"pipeline": None}),
     (SimpleWorker.set_state, ("self", WorkerStatus.IDLE), {}),
     (SimpleWorker.work, ("self",), {"logging_level": "WARNING", "burst": True}),
-    (Queue.dequeue_any, (["queue"], None), {"connection": None}),
+    (Queue.dequeue_any, (["queue"], None), {"connection": None, "serializer": None}),
     (Queue.enqueue_job, ("self", "job"), {"pipeline": None, "at_front": True}),
     (Execution.heartbeat, ("self", "registry", 8), {"pipeline": None}),
     (Execution.delete, ("self",), {"job": None, "pipeline": None}),
     (Job.cancel, ("self",), {}),
-    (Job.fetch_many, (["id"], "connection"), {}),
+    (Job.fetch, ("id", "connection"), {"serializer": None}),
+    (Job.fetch_many, (["id"], "connection"), {"serializer": None}),
+    (is_suspended, ("connection",), {}),
 ]
-OVERRIDDEN = ["execute_job", "get_heartbeat_ttl", "run_maintenance_tasks"]
+OVERRIDDEN = ["execute_job", "get_heartbeat_ttl", "run_maintenance_tasks", "request_stop"]
 
 
 @pytest.mark.parametrize(("method", "args", "kwargs"), CALLED, ids=lambda each: getattr(each, "__qualname__", ""))
-def test_rq_can_be_called_as_it_is(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def test_rq_accepts_our_arguments(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     inspect.signature(method).bind(*args, **kwargs)
 
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
-def test_what_is_overridden_takes_what_rq_gives(name: str) -> None:
+def test_overridden_methods_have_the_parameters_of_rq(name: str) -> None:
     ours, theirs = (list(inspect.signature(getattr(each, name)).parameters) for each in (BatchWorker, SimpleWorker))
     assert ours == theirs
 
 
-def test_nothing_else_of_rqs_is_overridden() -> None:
-    """A name of ours that RQ's next version happens to take would be called by it."""
+def test_no_other_method_of_rq_is_overridden() -> None:
+    """RQ would call a method of ours whose name its next version uses."""
     inherited = {name for name in vars(BatchWorker) if not name.startswith("__") and hasattr(SimpleWorker, name)}
     assert inherited == set(OVERRIDDEN)
 
 
-def test_the_state_that_is_set_and_read_is_there() -> None:
-    """`execution` is set before each call that ends one; `_stop_requested` is what RQ's signal handlers set."""
+def test_attributes_of_rq_that_are_read_or_set_exist() -> None:
+    """`execution` is set before each call that ends one; RQ's signal handlers set the two others."""
     source = inspect.getsource(inspect.getmodule(SimpleWorker.work))
-    for name in ("self.execution", "self._stop_requested", "self.last_cleaned_at", "self.birth_date"):
+    for name in (
+        "self.execution",
+        "self._stop_requested",
+        "self._shutdown_requested_date",
+        "self.last_cleaned_at",
+        "self.birth_date",
+    ):
         assert name in source
     assert isinstance(inspect.getattr_static(SimpleWorker, "should_run_maintenance_tasks"), property)
     assert isinstance(inspect.getattr_static(Queue, "registry_cleaning_key"), property)

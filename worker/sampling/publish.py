@@ -1,11 +1,12 @@
-"""Frames, results and progress, out of the engine's way: one thread encodes and writes, in order."""
+"""Writes frames, images, progress and saved state to Redis, in order, from a thread beside the engine."""
 
 from __future__ import annotations
 
 import base64
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import structlog
 import torch
@@ -20,92 +21,128 @@ from worker.sampling.engine import Step
 
 log = structlog.get_logger()
 
-ENVELOPE_BYTES = 200  # of a frame around its images: the names of its fields, and their numbers
-BACKLOG = 1000  # writes that may wait; then the engine does, since Redis is slower than it
+ENVELOPE_BYTES = 200  # of a frame's JSON, without its images
+MAX_BACKLOG_BYTES = 64 * 2**20  # of tensors that wait to be written; beyond it the engine waits for Redis
+WRITE_BYTES = 1024  # that a write counts beside its tensors
 
 
 def shown_rows(steps: int, frames: int) -> frozenset[int]:
-    """After which rows of the table a frame is shown: `frames` of them, evenly, the last row among them."""
+    """The rows of a table after which a frame is shown: `frames` of them, evenly spaced, the last row included."""
     return frozenset(round((i + 1) * steps / frames) for i in range(frames))
 
 
+class Backlog:
+    """A queue of writes, bounded by the bytes of their tensors. A single write may exceed the bound."""
+
+    def __init__(self) -> None:
+        self._writes: deque[tuple[Callable[[], None], int]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+
+    def put(self, write: Callable[[], None], size: int) -> None:
+        size += WRITE_BYTES
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes == 0 or self._bytes + size <= MAX_BACKLOG_BYTES)
+            self._bytes += size
+            self._writes.append((write, size))
+            self._changed.notify_all()
+
+    def run_next(self) -> None:
+        """Waits for the oldest write and runs it; until it returns, its bytes count."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._writes))
+            write, size = self._writes.popleft()
+        write()
+        del write  # and with it the tensors
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes == 0)
+
+
 class Publisher:
-    """Writes what an attempt has made. Whoever lost their attempt is named in `lost`; whoever is done, in `ended`."""
+    """Writes what attempts have computed.
+
+    lost   attempts whose write was refused: they no longer hold their job
+    ended  attempts whose `done` was written
+    """
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(BACKLOG)
+        self._backlog = Backlog()
         self._error: Exception | None = None
-        self.lost: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-        self.ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+        self.lost: SimpleQueue[Attempt] = SimpleQueue()
+        self.ended: SimpleQueue[Attempt] = SimpleQueue()
         threading.Thread(target=self._run, name="publisher", daemon=True).start()
 
     def flush(self) -> None:
-        """Returns when everything handed over has been written."""
-        self._waiting.join()
+        """Returns when everything has been written."""
+        self._backlog.join()
 
     def check(self) -> None:
-        """Raises what kept something from being written: the worker cannot go on, and its jobs are for another."""
+        """Raises the error of a failed write. Nothing is written after it, so that `done` never follows a gap."""
         if self._error is not None:
             raise self._error
 
     def frame(self, attempt: Attempt, step: Step) -> None:
-        """Shows a wave, as far as it lies within the job's first images."""
+        """Shows those of a wave's images that are among the job's first SHOWN_IMAGES."""
         count = min(len(step.x0), SHOWN_IMAGES - step.first)
         if count > 0:
-            pixels = _leaving(images.to_uint8(step.x0[:count]))
-            self._put(attempt, lambda: self._records.frame(attempt, _frame(attempt, step, pixels())))
+            shown = images.to_uint8(step.x0[:count])
+            pixels, of = _copied_to_cpu(shown), _frame_of(attempt, step)
+            self._put(attempt, lambda: self._records.frame(attempt, of(_encoded(pixels()))), shown.nbytes)
 
-    def images(self, attempt: Attempt, spec: JobSpec, step: Step) -> None:
+    def images(self, attempt: Attempt, spec: JobSpec, build: str, step: Step) -> None:
         """Stores a finished wave."""
-        pixels = _leaving(images.to_uint8(step.x0))
+        finished, first = images.to_uint8(step.x0), step.first
+        pixels = _copied_to_cpu(finished)
 
         def store() -> bool:
-            encoded = (images.png(image, spec.recipe(step.first + i)) for i, image in enumerate(pixels()))
-            return self._records.store(attempt, dict(enumerate(encoded, start=step.first)))
+            encoded = (images.png(image, spec.recipe(first + i, build)) for i, image in enumerate(pixels()))
+            return self._records.store(attempt, dict(enumerate(encoded, start=first)))
 
-        self._put(attempt, store)
+        self._put(attempt, store, finished.nbytes)
 
     def state(self, attempt: Attempt, build: str, chunks: list[Chunk]) -> None:
-        """Keeps what has been begun, for whoever goes on with it."""
-        self._put(attempt, lambda: self._records.save(attempt, build, [chunk.encode() for chunk in chunks]))
+        """Saves the state of unfinished images, from which a later attempt resumes."""
+        size = sum(chunk.nbytes for chunk in chunks)
+        self._put(attempt, lambda: self._records.save(attempt, build, [chunk.encode() for chunk in chunks]), size)
 
     def progress(self, attempt: Attempt, steps_done: int) -> None:
         self._put(attempt, lambda: self._records.progress(attempt, steps_done))
 
     def finish(self, attempt: Attempt, done: Done) -> None:
-        """After everything handed over before: the job is done."""
+        """Ends the job, after all its earlier writes."""
 
         def end() -> bool:
-            held = self._records.finish(attempt, done)
-            if held:
+            written = self._records.finish(attempt, done)
+            if written:
                 self.ended.put(attempt)
-            return held
+            return written
 
         self._put(attempt, end)
 
-    def _put(self, attempt: Attempt, write: Callable[[], bool]) -> None:
+    def _put(self, attempt: Attempt, write: Callable[[], bool], size: int = 0) -> None:
         def run() -> None:
-            if not write():
-                self.lost.put(attempt)
+            try:
+                if self._error is None and not write():
+                    self.lost.put(attempt)
+            except Exception as error:
+                log.exception("cannot publish", job=attempt.job_id)
+                self._error = error
 
-        self._waiting.put(run)
+        self._backlog.put(run, size)
 
     def _run(self) -> None:
         while True:
-            write = self._waiting.get()
-            try:
-                if self._error is None:
-                    write()
-            except Exception as error:
-                log.exception("cannot publish")
-                self._error = error
-            finally:
-                self._waiting.task_done()
+            self._backlog.run_next()
 
 
-def _leaving(tensor: Tensor) -> Callable[[], Tensor]:
-    """Starts a copy to the CPU, so that the engine goes on at once; whoever asks for it waits until it is there."""
+def _copied_to_cpu(tensor: Tensor) -> Callable[[], Tensor]:
+    """Starts a copy to the CPU without waiting for it; the result waits."""
     if tensor.device.type != "cuda":
         return lambda: tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
@@ -119,23 +156,22 @@ def _leaving(tensor: Tensor) -> Callable[[], Tensor]:
     return wait
 
 
-def _frame(attempt: Attempt, step: Step, pixels: Tensor) -> Frame:
-    """As many of the images as fit one event; where not even one does, that one at half its size, and so on."""
+def _frame_of(attempt: Attempt, step: Step) -> Callable[[list[str]], Frame]:
+    """A step's frame, of its encoded images. Keeps no tensor of the step."""
+    number, row, rows, timestep, first = attempt.number, step.row, len(step.task.table), step.timestep, step.first
+    return lambda encoded: Frame(attempt=number, step=row, steps=rows, timestep=timestep, first=first, images=encoded)
+
+
+def _encoded(pixels: Tensor) -> list[str]:
+    """As many images as fit into one event. If not even one does: the first at half its size, and so on."""
     encoded: list[str] = []
-    room = FRAME_BYTES - ENVELOPE_BYTES
+    available = FRAME_BYTES - ENVELOPE_BYTES
     for image in pixels:
         text = base64.b64encode(images.png(image)).decode()
-        room -= len(text) + len('"",')
-        if room < 0:
+        available -= len(text) + len('"",')
+        if available < 0:
             break
         encoded.append(text)
     if not encoded:
-        return _frame(attempt, step, F.avg_pool2d(pixels[:1].float(), 2).round().to(pixels.dtype))
-    return Frame(
-        attempt=attempt.number,
-        step=step.row,
-        steps=len(step.task.table),
-        timestep=step.timestep,
-        first=step.first,
-        images=encoded,
-    )
+        return _encoded(F.avg_pool2d(pixels[:1].float(), 2).round().to(pixels.dtype))
+    return encoded
