@@ -1,4 +1,4 @@
-"""Real cards, specs, jobs and frames, with what a test does not care about filled in."""
+"""Factories of real cards, specs, jobs and frames; a test gives only the fields that matter to it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def spec(**fields: Any) -> JobSpec:
 
 
 def queued(redis: Redis, created_at: float | None = None, **fields: Any) -> Record:
-    """A job that waits, as the app writes it but without its job in RQ."""
+    """A queued job, as the app writes it but without its RQ job."""
     record = Record.new(f"{next(_ids):032x}", spec(**fields))
     if created_at is not None:
         record = dataclasses.replace(record, created_at=created_at)
@@ -73,7 +73,7 @@ def queued(redis: Redis, created_at: float | None = None, **fields: Any) -> Reco
 
 
 def running(redis: Redis, **fields: Any) -> Attempt:
-    """A job that some worker holds."""
+    """A job that a worker has begun."""
     attempt = Records(redis).begin(queued(redis, **fields).id)
     assert attempt is not None
     return attempt
