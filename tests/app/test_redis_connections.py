@@ -28,9 +28,16 @@ def proxy(redis_url: str) -> Iterator[RedisProxy]:
 
 @pytest.fixture
 def http(proxy: RedisProxy, redis: Redis) -> Iterator[httpx.Client]:
+    """A client of an app that has subscribed through the proxy, and has no other connection yet."""
     models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
+    others = subscribers(redis)
     with serving(redis_url=proxy.url) as url, httpx.Client(base_url=url, timeout=60) as http:
+        wait_until(lambda: subscribers(redis) == others + 1)
         yield http
+
+
+def subscribers(redis: Redis) -> int:
+    return int(redis.pubsub_numsub(keys.NEWS)[0][1])
 
 
 def test_stream_continues_after_half_open_redis_connection(http: httpx.Client, redis: Redis, proxy: RedisProxy) -> None:
@@ -46,7 +53,6 @@ def test_notifications_arrive_again_after_half_open_redis_connection(
     http: httpx.Client, redis: Redis, proxy: RedisProxy
 ) -> None:
     """Without them every event would come up to RECHECK_SECONDS late, for as long as the process lives."""
-    wait_until(lambda: redis.pubsub_numsub(keys.NEWS)[0][1] == 1)
     proxy.freeze()
     time.sleep(3 * RECHECK_SECONDS)  # silence, PING, no answer
     delays = []
