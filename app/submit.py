@@ -43,7 +43,7 @@ def submit(
     while True:
         try:
             with redis.pipeline() as pipeline:
-                # redis-py repeats a transaction whose answer was lost, unless a key is watched: then WatchError.
+                # Where the answer to EXEC is lost, redis-py raises WatchError for watched keys; then the job is found.
                 pipeline.watch(keys.job(job_id), *([] if key is None else [key]))
                 if pipeline.exists(keys.job(job_id)):
                     return Accepted(job_id, replayed=False)
