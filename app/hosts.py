@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Set
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -22,7 +23,7 @@ class AllowedHosts:
     A page can only be rebound to us under a name, so addresses are safe: health checks and a LAN need no setting.
     """
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, names: Set[str]) -> None:
         self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +38,7 @@ class AllowedHosts:
         await problem.response()(scope, receive, send)
 
 
-def is_allowed(host: str, names: frozenset[str]) -> bool:
+def is_allowed(host: str, names: Set[str]) -> bool:
     """Whether a Host header is answered. HTTP/1.0 clients, which are no browsers, may send none."""
     if not host or ANY in names:
         return True
@@ -47,7 +48,7 @@ def is_allowed(host: str, names: frozenset[str]) -> bool:
     name = found["name"] or found["v6"]
     labels = name.split(".")
     wildcards = {f"*.{'.'.join(labels[i:])}" for i in range(1, len(labels))}
-    return _is_address(name) or labels[-1] == LOOPBACK or name in names or not names.isdisjoint(wildcards)
+    return _is_address(name) or labels[-1] == LOOPBACK or name in names or bool(names & wildcards)
 
 
 def _is_address(name: str) -> bool:

@@ -52,7 +52,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     )
     _set_state(app, settings)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(AllowedHosts, names=settings.host_names)
+    app.add_middleware(AllowedHosts, names=app.state.host_names)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Head)  # the last one added is the first to run
     error_handlers.install(app)
@@ -66,9 +66,10 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 
 
 def _set_state(app: FastAPI, settings: AppSettings) -> None:
-    """What `app.deps` gives to routes."""
+    """What `app.deps` gives to routes, and what `app.server` changes."""
     state = app.state
     state.settings = settings
+    state.host_names = set(settings.host_names)
     state.redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)
     state.async_redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)
     state.records = Records(state.redis)

@@ -1,4 +1,4 @@
-"""uvicorn, with two changes: event streams end at a shutdown, and clients that have gone are noticed."""
+"""uvicorn, with changes: its host name is answered, dead clients are noticed, event streams end at a shutdown."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ KEEPALIVE = {
 
 class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.host_names.add(self.config.host.lower())
         await super().startup(sockets)
         for server in self.servers:
             for listening in server.sockets:  # accepted connections inherit its options
                 if listening.family in (socket.AF_INET, socket.AF_INET6):
                     _keep_alive(listening)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    @property
+    def _app(self) -> FastAPI:
         app = self.config.app
         assert isinstance(app, FastAPI)
-        app.state.watch.close()
+        return app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.watch.close()
         super().handle_exit(sig, frame)
 
 

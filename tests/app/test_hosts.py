@@ -53,6 +53,13 @@ def test_allowed_hosts_setting_is_used(redis_url: str) -> None:
             assert http.get("/healthz", headers={"Host": host}).status_code == status, host
 
 
+def test_name_of_the_host_option_is_answered(redis_url: str) -> None:
+    """`noisemill serve --host gpu-box` waits until http://gpu-box:8000/readyz answers."""
+    with serving(redis_url=redis_url, host="GPU-box") as url, httpx.Client(base_url=url, timeout=30) as http:
+        assert http.get("/healthz", headers={"Host": "gpu-box:8000"}).status_code == 200
+        assert http.get("/healthz", headers={"Host": "other-box"}).status_code == 421
+
+
 @pytest.mark.parametrize(
     ("host", "names", "allowed"),
     [

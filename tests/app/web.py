@@ -23,11 +23,10 @@ from jobs import keys
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[str]:
-    """The URL of an app that runs in a thread."""
-    config = uvicorn.Config(
-        create_app(AppSettings(**settings)), log_level="critical", lifespan="on", ws="none", timeout_graceful_shutdown=1
-    )
+def serving(host: str = "127.0.0.1", **settings: Any) -> Iterator[str]:
+    """The URL of an app that runs in a thread, as if it had been started with this --host."""
+    app = create_app(AppSettings(**settings))
+    config = uvicorn.Config(app, host=host, log_level="critical", lifespan="on", ws="none", timeout_graceful_shutdown=1)
     server = Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
