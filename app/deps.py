@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from redis import Redis
 
+from app.file_cache import FileCache
 from app.settings import AppSettings
 from app.view import Viewer
 from app.watch import Watch
@@ -38,6 +39,11 @@ def store(request: Request) -> RedisStore:
     return found
 
 
+def files(request: Request) -> FileCache:
+    found: FileCache = request.app.state.files
+    return found
+
+
 RedisDep = Annotated[Redis, Depends(redis)]
 RecordsDep = Annotated[Records, Depends(records)]
 StoreDep = Annotated[RedisStore, Depends(store)]
@@ -47,6 +53,7 @@ def viewer(redis: RedisDep, records: RecordsDep, store: StoreDep) -> Viewer:
     return Viewer(redis, records, store)
 
 
+FilesDep = Annotated[FileCache, Depends(files)]
 SettingsDep = Annotated[AppSettings, Depends(settings)]
 WatchDep = Annotated[Watch, Depends(watch)]
 ViewerDep = Annotated[Viewer, Depends(viewer)]

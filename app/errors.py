@@ -1,26 +1,36 @@
-"""Errors as application/problem+json (RFC 9457), each saying what to do."""
+"""Problem documents (RFC 9457): the exception that ends a request with one, its schema, and which routes answer it."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, Field
 
 MEDIA_TYPE = "application/problem+json"
-REDIS_RETRY_SECONDS = 2
-LONGEST_TEXT = 500
-MOST_ERRORS = 10
-BRANCHES = ("int", "str")  # pydantic's names for the kinds that a label may be; no field is called so
+MAX_TEXT = 500  # characters
+MAX_ERRORS = 10
+
+
+class FieldProblem(BaseModel):
+    field: str = Field(description="Name of the field, parameter or header; `body` for the body as a whole.")
+    detail: str = Field(description="What is wrong.")
+    allowed: str = Field(description="What is allowed.")
+
+
+class ProblemDetails(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = "about:blank"
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What went wrong, and what to do.")
+    errors: list[FieldProblem] | None = Field(None, description="The fields at fault, at most 10.")
 
 
 class Problem(Exception):
-    """Ends a request. `errors` names fields: {"field": …, "detail": what is wrong, "allowed": what is right}."""
+    """Ends a request. `errors` are fields of FieldProblem."""
 
     def __init__(
         self,
@@ -38,76 +48,45 @@ class Problem(Exception):
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
-            "detail": _quoted(self.detail),
+            "detail": _printable(self.detail),
         }
         if self.errors:
             body["errors"] = [
-                {name: _quoted(text) for name, text in error.items()} for error in self.errors[:MOST_ERRORS]
+                {name: _printable(text) for name, text in error.items()} for error in self.errors[:MAX_ERRORS]
             ]
         return JSONResponse(body, self.status.value, self.headers, MEDIA_TYPE)
 
 
-def _quoted(text: str) -> str:
-    """What a client sent may stand in its error: never longer than it need be, and always something UTF-8 can say."""
-    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-    return cut.encode(errors="replace").decode()
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}}
+_WHEN = {
+    HTTPStatus.BAD_REQUEST: "The body cannot be read at all, such as one that is not UTF-8.",
+    HTTPStatus.NOT_FOUND: "There is no such job, image, model or figure; or the job has expired.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body took too long to arrive.",
+    HTTPStatus.CONFLICT: "Not yet (the job has not come so far), or no longer (the job has ended).",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than NOISEMILL_MAX_BODY_BYTES.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
+    HTTPStatus.MISDIRECTED_REQUEST: "The Host is not in NOISEMILL_ALLOWED_HOSTS.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A field, parameter or header is not allowed; `errors` names it.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The queue is full.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error; the app's log has the traceback.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Redis cannot be reached, or no worker has published a model.",
+}
+_WITH_RETRY_AFTER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def install(app: FastAPI) -> None:
-    """Answers every kind of failure with a problem document."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RedisConnectionError, _no_redis)
-    app.add_exception_handler(RedisTimeoutError, _no_redis)
-    app.add_exception_handler(Exception, _unexpected)
-
-
-async def _problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)
-    return error.response()
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    errors = [_field_error(each) for each in error.errors()[:MOST_ERRORS]]
-    detail = "; ".join(f"{each['field']}: {each['detail']}" for each in errors)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors).response()
-
-
-def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    """One of pydantic's errors, its location as a dotted path below the body, query or header."""
-    if error["type"] == "json_invalid":
-        return {
-            "field": "body",
-            "detail": f"not valid JSON: {error['ctx']['error']}",
-            "allowed": "a JSON object",
+def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses`: the problems with which it may answer."""
+    return {
+        status.value: {
+            "model": ProblemDetails,
+            "description": _WHEN[status],
+            **({"headers": RETRY_AFTER} if status in _WITH_RETRY_AFTER else {}),
         }
-    path = ".".join(str(part) for part in error["loc"][1:] if part not in BRANCHES)
-    if not path:
-        return {"field": "body", "detail": error["msg"], "allowed": "a JSON object"}
-    allowed = ", ".join(f"{name} {value}" for name, value in error.get("ctx", {}).items() if name != "error")
-    return {"field": path, "detail": error["msg"], "allowed": allowed or error["msg"]}
+        for status in statuses
+    }
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
-    detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI gave up on it, and does not say why
-        detail = (
-            "the body cannot be read: send one JSON object in UTF-8, not deep, and no number of thousands of digits"
-        )
-    return Problem(HTTPStatus(error.status_code), detail, headers=headers).response()
-
-
-async def _no_redis(request: Request, error: Exception) -> JSONResponse:
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "Redis cannot be reached just now; nothing was changed. Try again.",
-        headers={"Retry-After": str(REDIS_RETRY_SECONDS)},
-    ).response()
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log of the app says more").response()
+def _printable(text: str) -> str:
+    """Text of a client may be quoted in an error: cut to MAX_TEXT, and without what UTF-8 cannot encode."""
+    cut = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+    return cut.encode(errors="replace").decode()

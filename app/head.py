@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Depends, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SCOPE_KEY = "noisemill.head"
 
 
 class Head:
+    """Runs the GET route for HEAD. A route whose body is expensive asks `IsHead` and does not build it."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
@@ -14,9 +21,16 @@ class Head:
             await self._app(scope, receive, send)
             return
 
-        async def cut(message: Message) -> None:
+        async def send_start(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await send(message)
                 await send({"type": "http.response.body"})  # the end, also of an event stream
 
-        await self._app({**scope, "method": "GET"}, receive, cut)
+        await self._app({**scope, "method": "GET", SCOPE_KEY: True}, receive, send_start)
+
+
+def is_head(request: Request) -> bool:
+    return SCOPE_KEY in request.scope
+
+
+IsHead = Annotated[bool, Depends(is_head)]

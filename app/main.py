@@ -1,10 +1,11 @@
-"""The app: routes, and what they share."""
+"""The app: its routes, middleware and shared state."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,52 +16,74 @@ from fastapi_offline import FastAPIOffline
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from app import errors
-from app.guard import Guard
+from app import error_handlers, openapi
+from app.api_pages import add_api_pages
+from app.body_limit import BodyLimit
+from app.errors import problems
+from app.file_cache import FileCache
 from app.head import Head
+from app.hosts import AllowedHosts
 from app.routes import events, generate, jobs, models, ops, results
+from app.security_headers import SecurityHeaders
 from app.settings import AppSettings
 from app.watch import Watch
 from jobs.records import Records
 from jobs.store import RedisStore
 
 WEB = Path(__file__).parent / "web"
-REDIS_TIMEOUT_SECONDS = 5.0
+REDIS_TIMEOUT_SECONDS = 5.0  # also for a server that has gone without closing its connections
+CACHED_FILES_BYTES = 64 << 20
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
-    """An app of its own for each caller; uvicorn calls it as a factory."""
+    """A new app for each call; uvicorn calls it as a factory."""
     settings = settings or AppSettings()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(app.state.watch.run())
-        yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        await app.state.async_redis.aclose()
-        app.state.redis.close()
-
-    app = FastAPIOffline(
-        favicon_url="/static/icon.svg",
+    app: FastAPI = FastAPIOffline(
+        docs_url=None,  # `add_api_pages` adds these two
+        redoc_url=None,
         title="Noisemill",
         version=version("noisemill"),
         summary="Small pixel-space diffusion models, served.",
-        lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would name whatever host the client claims
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=openapi.operation_id,
+        responses=problems(HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR),
+        lifespan=_lifespan,
+        redirect_slashes=False,  # a redirect would repeat the Host that the client claims
     )
-    app.state.settings = settings
-    app.state.redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)
-    app.state.async_redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=None)
-    app.state.records = Records(app.state.redis)
-    app.state.store = RedisStore(app.state.redis)
-    app.state.watch = Watch(app.state.async_redis)
-    app.add_middleware(Head)
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    errors.install(app)
-    for room in (generate, jobs, events, results, models, ops):
-        app.include_router(room.router)
+    _set_state(app, settings)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(AllowedHosts, names=app.state.host_names)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Head)  # the last one added is the first to run
+    error_handlers.install(app)
+    openapi.install(app)
+    for resource in (generate, jobs, events, results, models, ops):
+        app.include_router(resource.router)
+    add_api_pages(app)
     app.mount("/static", StaticFiles(directory=WEB))
     app.add_api_route("/", lambda: FileResponse(WEB / "index.html"), include_in_schema=False)
     return app
+
+
+def _set_state(app: FastAPI, settings: AppSettings) -> None:
+    """What `app.deps` gives to routes, and what `app.server` changes."""
+    state = app.state
+    state.settings = settings
+    state.host_names = set(settings.host_names)
+    state.redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)
+    state.async_redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS)
+    state.records = Records(state.redis)
+    state.store = RedisStore(state.redis)
+    state.watch = Watch(state.async_redis)
+    state.files = FileCache(CACHED_FILES_BYTES)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    listening = asyncio.create_task(app.state.watch.run())
+    yield
+    listening.cancel()
+    with suppress(asyncio.CancelledError):
+        await listening
+    await app.state.async_redis.aclose()
+    app.state.redis.close()

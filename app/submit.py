@@ -1,4 +1,4 @@
-"""Takes a request in: checked, made whole, and queued in one transaction, so that nothing is half accepted."""
+"""Accepts a request: validated, completed, and queued in one transaction."""
 
 from __future__ import annotations
 
@@ -39,29 +39,39 @@ def submit(
     """Queues a job, or finds the one that this Idempotency-Key has queued already. Raises Problem."""
     fingerprint = hashlib.sha256(json.dumps(request.model_dump(exclude_unset=True)).encode()).hexdigest()
     key = None if idempotency_key is None else keys.idempotency(idempotency_key)
+    job_id = uuid.uuid4().hex
     while True:
         try:
             with redis.pipeline() as pipeline:
-                if key is not None:
-                    pipeline.watch(key)
-                    if earlier := pipeline.get(key):
-                        return _replay(json.loads(earlier), fingerprint)
-                return _enqueue(request, key, fingerprint, pipeline, redis, records, settings)
+                # Where the answer to EXEC is lost, redis-py raises WatchError for watched keys; then the job is found.
+                pipeline.watch(keys.job(job_id), *([] if key is None else [key]))
+                if pipeline.exists(keys.job(job_id)):
+                    return Accepted(job_id, replayed=False)
+                if key is not None and (earlier := _earlier(pipeline.get(key), records)):
+                    return _replay(earlier, fingerprint)
+                return _enqueue(job_id, request, key, fingerprint, pipeline, redis, records, settings)
         except WatchError:
-            continue  # the same key at the same moment: the other was first
+            continue
+
+
+def _earlier(answer: bytes | None, records: Records) -> dict[str, str] | None:
+    """The first answer to an Idempotency-Key, unless its job has been deleted since."""
+    earlier: dict[str, str] | None = None if answer is None else json.loads(answer)
+    return earlier if earlier is not None and records.get(earlier["job_id"]) else None
 
 
 def _replay(earlier: dict[str, str], fingerprint: str) -> Accepted:
     if earlier["fingerprint"] != fingerprint:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "this Idempotency-Key came with another body before: use a new key for a new request",
+            "this Idempotency-Key was used with another body: use a new key for a new request",
             errors=[{"field": "Idempotency-Key", "detail": "used with another body", "allowed": "a new key"}],
         )
     return Accepted(earlier["job_id"], replayed=True)
 
 
 def _enqueue(
+    job_id: str,
     request: GenerateRequest,
     key: str | None,
     fingerprint: str,
@@ -70,14 +80,14 @@ def _enqueue(
     records: Records,
     settings: AppSettings,
 ) -> Accepted:
-    record = Record.new(uuid.uuid4().hex, _spec(request, redis))
+    record = Record.new(job_id, _spec(request, redis))
     forecast, ahead = Forecast.now(redis, records), records.ahead(record)
     waiting = records.waiting()
     if waiting >= settings.max_queued:
         backlog = forecast.backlog(ahead) or waiting
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
-            f"{waiting} jobs are waiting, as many as may: try again after the time in Retry-After",
+            f"the queue is full with {waiting} jobs: try again after the seconds in Retry-After",
             headers={"Retry-After": str(max(1, math.ceil(backlog / (forecast.running + waiting))))},
         )
     queued = Queued(position=ahead.jobs, eta_seconds=forecast.seconds(record.work, ahead))
@@ -96,7 +106,7 @@ def _spec(request: GenerateRequest, redis: Redis) -> JobSpec:
     if not cards:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "no worker has published a model yet: start one, or wait for it to load",
+            "no worker has published a model yet: start a worker, or wait until it has loaded its models",
             headers={"Retry-After": "5"},
         )
     try:

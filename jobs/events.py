@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from jobs import keys
-from jobs.schema import EventType, Frame
+from jobs.schema import EventType, Frame, Status
 
 START = "0-0"
 PAGE = 32  # events per read: a frame may take 256 kB
@@ -44,10 +45,20 @@ async def is_over(redis: AsyncRedis, job_id: str, last_id: str) -> bool:
     return not any(_order(event.id) > _order(last_id) or not event.type.terminal for event in newest)
 
 
-def frames(redis: Redis, job_id: str) -> list[Frame]:
-    """All frames of a job so far, in stream order."""
-    events = [_parse(entry) for entry in redis.xrange(keys.events(job_id))]
-    return [Frame.model_validate_json(event.data) for event in events if event.type is EventType.FRAME]
+async def has_ended(redis: AsyncRedis, job_id: str) -> bool:
+    """Whether the job has ended, or has been deleted. Reads no event."""
+    status = await redis.hget(keys.job(job_id), "status")
+    return status is None or Status(status.decode()).ended
+
+
+def frames(redis: Redis, job_id: str) -> Iterator[Frame]:
+    """Every frame of a job so far, in the order of the stream, of which PAGE events are read at a time."""
+    last_id = START
+    while entries := redis.xrange(keys.events(job_id), f"({last_id}", count=PAGE):
+        for event in map(_parse, entries):
+            if event.type is EventType.FRAME:
+                yield Frame.model_validate_json(event.data)
+            last_id = event.id
 
 
 def _order(event_id: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""From a request to a spec: every default filled in, every field held against the model's card."""
+"""Resolves a request into a spec: fills in defaults and checks every field against the model's card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_STRENGTH = 0.6
 
 
 class FieldError(Exception):
-    """A field that the chosen model does not allow. `allowed` says what it does."""
+    """A field that the model does not allow. `allowed` says what it does allow."""
 
     def __init__(self, field: str, given: object, allowed: str) -> None:
         super().__init__(f"{field} {given!r} is not allowed: {allowed}")
@@ -19,7 +19,7 @@ class FieldError(Exception):
 
 
 def choose(name: str | None, cards: Sequence[ModelCard]) -> ModelCard:
-    """The named model's card, or the first. Raises FieldError where there is none of that name."""
+    """The card of this name, or the first. Raises FieldError for an unknown name."""
     for card in cards:
         if name is None or card.name == name:
             return card
@@ -27,7 +27,7 @@ def choose(name: str | None, cards: Sequence[ModelCard]) -> ModelCard:
 
 
 def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
-    """Raises FieldError for what this model cannot do."""
+    """Raises FieldError for a field that the model does not allow."""
     if request.count > card.max_count:
         raise FieldError("count", request.count, f"1 to {card.max_count}")
     if request.first_index + request.count - 1 > MAX_INDEX:
@@ -66,17 +66,17 @@ def resolve(request: GenerateRequest, card: ModelCard) -> JobSpec:
 
 
 def _start(request: GenerateRequest, card: ModelCard) -> int:
-    """How many of the schedule's timesteps are to be undone."""
+    """Number of the schedule's timesteps to undo."""
     if request.image is None:
         if request.strength is not None:
-            raise FieldError("strength", request.strength, "nothing without an image to begin from")
+            raise FieldError("strength", request.strength, "nothing without an image to start from")
         return card.num_train_timesteps
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     return max(1, round(strength * card.num_train_timesteps))
 
 
 def _labels(request: GenerateRequest, card: ModelCard) -> list[int] | None:
-    """One label an image. No label means the null class."""
+    """One label for each image. No label means the null class."""
     if request.label is not None and request.labels is not None:
         raise FieldError("labels", request.labels, "either label or labels, not both")
     if not card.classes:

@@ -1,4 +1,4 @@
-"""What crosses the boundary: requests in, specs to the worker, views and events out."""
+"""The contract between clients, app and workers: requests, specs, cards, views and events."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 MAX_SEED = 2**64 - 1
-RANDOM_SEED_BITS = 53  # what JavaScript keeps exactly
+RANDOM_SEED_BITS = 53  # integers that JavaScript represents exactly
 MAX_INDEX = 2**32 - 1
 MAX_GUIDANCE = 100.0
 MAX_FRAMES = 100
-SHOWN_IMAGES = 64  # a job's first images are shown in its frames
-FRAME_BYTES = 256 * 1024  # of one frame event
+SHOWN_IMAGES = 64  # images of a job that its frames show, the first ones
+FRAME_BYTES = 256 * 1024  # maximum size of a frame event
 
-UnsignedZero = AfterValidator(lambda value: value + 0.0)  # -0 asks for the same bytes as 0
+UnsignedZero = AfterValidator(lambda value: value + 0.0)  # -0 gives the same bytes as 0
 Eta = Annotated[float, Field(strict=True, ge=0, le=1), UnsignedZero]
 Guidance = Annotated[float, Field(strict=True, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False), UnsignedZero]
 Label = StrictInt | StrictStr
 Spacing = Literal["trailing", "leading", "linspace"]
 Thresholding = Literal["static", "dynamic", "none"]
 Priority = Literal["interactive", "batch"]
-CYCLE = "cycle"  # as a label: the classes in turn
-TAKES_ETA = "ddim"  # the one sampler that does
+CYCLE = "cycle"  # label that assigns the classes in turn
+TAKES_ETA = "ddim"  # the only sampler with eta
 
 
 class Status(StrEnum):
@@ -58,42 +58,42 @@ class Contract(BaseModel):
 
 
 class GenerateRequest(Contract):
-    """The body of POST /generate. What is left out is filled in from the model's card, and reported."""
+    """The body of POST /generate. Defaults come from the model's card and are reported in the view."""
 
     model: StrictStr | None = Field(None, description="A name from GET /models; the first one by default.")
-    count: StrictInt = Field(1, ge=1, description="How many images; the card says how many at the most.")
+    count: StrictInt = Field(1, ge=1, description="Number of images; the card's max_count is the limit.")
     first_index: StrictInt = Field(
-        0, ge=0, le=MAX_INDEX, description="Index of the first image under this seed: ask for image k alone."
+        0, ge=0, le=MAX_INDEX, description="Index of the first image under this seed; requests image k alone."
     )
     seed: StrictInt | None = Field(None, ge=0, le=MAX_SEED, description="Random by default, below 2^53.")
     steps: StrictInt | None = Field(
         None, ge=1, description="Network evaluations an image; the card's recommendation by default."
     )
     sampler: StrictStr | None = Field(None, description="One of the card's samplers; its recommendation by default.")
-    spacing: Spacing = Field("trailing", description="How steps are spread over the schedule's timesteps.")
-    eta: Eta | None = Field(None, description="Noise that DDIM adds: 0 (the default) none, 1 as much as DDPM.")
+    spacing: Spacing = Field("trailing", description="How steps are spread over the schedule.")
+    eta: Eta | None = Field(None, description="Noise that DDIM adds: 0 (the default) is none, 1 as much as DDPM.")
     thresholding: Thresholding | None = Field(
-        None, description="Of x̂0: cut at ±1, scaled down by its own quantile, or left alone. The card's by default."
+        None, description="Of x̂0: clipped at ±1, scaled down by its own quantile, or unchanged. The card's by default."
     )
     label: Label | None = Field(
-        None, description='A class for all images, by number or by name; or "cycle": the classes in turn, by index.'
+        None, description='One class for all images, by number or by name; or "cycle": the classes in turn, by index.'
     )
-    labels: list[Label] | None = Field(None, min_length=1, description="A class for each image; as many as count.")
+    labels: list[Label] | None = Field(None, min_length=1, description="A class for each image, as many as count.")
     guidance_scale: Guidance | None = Field(
         None, description="Classifier-free guidance; 1 means none. The card's recommendation by default."
     )
     image: StrictStr | None = Field(
-        None, description="A picture of the model's size to begin from, as the base64 of its file (PNG, JPEG …)."
+        None, description="An image of the model's size to start from, as the base64 of its file (PNG, JPEG …)."
     )
     strength: Annotated[float, Field(strict=True, gt=0, le=1)] | None = Field(
         None, description="With image: the share of the schedule by which it is noised, 0.6 by default."
     )
-    frames: StrictInt = Field(20, ge=0, le=MAX_FRAMES, description="How many steps of the process to show.")
-    priority: Priority = Field("interactive", description="`batch` gives way to whoever waits for their pictures.")
+    frames: StrictInt = Field(20, ge=0, le=MAX_FRAMES, description="Number of steps of the process to show.")
+    priority: Priority = Field("interactive", description="`batch` yields to interactive jobs.")
 
 
 class JobSpec(Contract):
-    """A request with nothing left open: what a worker needs, and what a picture is a function of."""
+    """A resolved request: every field that an image is a function of, and what a worker needs besides."""
 
     model: str
     digest: str
@@ -103,28 +103,28 @@ class JobSpec(Contract):
     steps: int
     sampler: str
     spacing: Spacing
-    eta: float | None  # of DDIM
+    eta: float | None  # only of DDIM
     thresholding: Thresholding
-    start: int  # timesteps below it are undone: the schedule's T, or fewer where an image is begun from
-    image: str | None  # base64 of a file; in views its sha256
-    labels: list[int] | None  # one an image, the null class included; None for a model without classes
+    start: int  # timesteps below it are undone: the schedule's T, or fewer with a start image
+    image: str | None  # base64 of the start image's file; in views its sha256
+    labels: list[int] | None  # one for each image; None for a model without classes
     null_class: int | None
     guidance_scale: float
     frames: int
     priority: Priority = "interactive"
 
     def recipe(self, position: int, build: str) -> dict[str, Any]:
-        """What reproduces the image at `position` of this job, computed by `build`; nothing else enters its PNG."""
+        """The fields that reproduce the image at `position` on `build`; its PNG contains no others."""
         label = {} if self.labels is None else {"label": self.labels[position]}
         eta = {} if self.eta is None else {"eta": self.eta}
-        begun = {} if self.image is None else {"start": self.start, "image_sha256": image_digest(self.image)}
+        start = {} if self.image is None else {"start": self.start, "image_sha256": image_digest(self.image)}
         return {
             "steps": self.steps,
             "sampler": self.sampler,
             **eta,
             "spacing": self.spacing,
             "thresholding": self.thresholding,
-            **begun,
+            **start,
             "seed": self.seed,
             "index": self.first_index + position,
             **label,
@@ -134,14 +134,14 @@ class JobSpec(Contract):
         }
 
     def guidance(self, position: int) -> float:
-        """The guidance scale of one image. Without a class there is nothing to guide towards, so it is 1."""
+        """The guidance scale of one image: 1 for the null class, which guidance does not change."""
         if self.labels is None or self.null_class is None or self.labels[position] == self.null_class:
             return 1.0
         return self.guidance_scale
 
     @property
     def row_steps(self) -> int:
-        """The work, in network evaluations of one image; guidance takes two a step."""
+        """Network evaluations of single images in this job; a guided step takes two."""
         return self.steps * sum(1 if self.guidance(position) == 1 else 2 for position in range(self.count))
 
 
@@ -151,7 +151,7 @@ def image_digest(image: str) -> str:
 
 
 class ModelCard(Contract):
-    """What a worker publishes of a model it serves."""
+    """A served model, as its worker publishes it."""
 
     name: str
     digest: str
@@ -163,16 +163,16 @@ class ModelCard(Contract):
     num_train_timesteps: int
     samplers: list[str]
     max_count: int
-    guidance_scale: float  # this and the next three are recommended, and the defaults of a request
+    guidance_scale: float  # this and the next three are a request's defaults
     sampler: str
     steps: int
     thresholding: Thresholding
-    build: str  # what computes here; the same build gives the same bytes
-    deterministic: bool = Field(True, description="Whether a picture is the same bytes in whatever batch it is made.")
+    build: str  # software and hardware that determine the bytes of an image
+    deterministic: bool = Field(True, description="Whether an image has the same bytes in any batch.")
     data: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, Any]
-    figures: dict[str, str] = Field({}, description="Pictures under /models/{name}/figures: name, and sha256.")
+    figures: dict[str, str] = Field({}, description="Files under /models/{name}/figures: name and sha256.")
 
 
 class Progress(Contract):
@@ -185,7 +185,7 @@ class Progress(Contract):
 class Urls(Contract):
     job: str
     events: str
-    images: list[str]  # those that can be had now
+    images: list[str]  # of those that are done
     grid: str | None
     process: str | None
     archive: str | None
@@ -196,8 +196,8 @@ class JobView(Contract):
 
     id: str
     status: Status
-    position: int | None = Field(description="Jobs ahead in the queue, while queued.")
-    eta_seconds: float | None = Field(description="Until the end, where the model's pace is known.")
+    position: int | None = Field(description="Queued jobs ahead of this one, while queued.")
+    eta_seconds: float | None = Field(description="Seconds until the end, where the model's pace is known.")
     request: JobSpec
     progress: Progress
     attempt: int
@@ -228,13 +228,13 @@ class Started(Contract):
 
 
 class Frame(Contract):
-    """x̂0 of images that move together, at one step of their table."""
+    """x̂0 of images that advance together, at one step of their table."""
 
     attempt: int
     step: int
     steps: int
     timestep: int
-    first: int  # position in the job of the first image here
+    first: int  # position in the job of the first of these images
     images: list[str]  # base64 PNG
 
 

@@ -1,4 +1,4 @@
-"""For whoever runs the service: health, readiness, numbers."""
+"""Health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -6,32 +6,56 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel
 
 from app.deps import RecordsDep, RedisDep
-from app.errors import Problem
+from app.errors import Problem, problems
 from app.metrics import ServiceCollector
 from jobs import models
 
-router = APIRouter()
+router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", summary="Whether this process answers")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+class Health(BaseModel):
+    status: str
 
 
-@router.get("/readyz", summary="Whether jobs would be run")
-def readyz(redis: RedisDep) -> dict[str, int | str]:
-    """200 when Redis answers and a live worker has published a card."""
+class Readiness(BaseModel):
+    status: str
+    workers: int
+    models: int
+
+
+@router.get("/healthz", summary="Liveness of this process")
+async def healthz() -> Health:
+    """200 wherever this process answers; Redis is not asked."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Readiness of the service", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+def readyz(redis: RedisDep) -> Readiness:
+    """200 where Redis answers and a live worker has published a model."""
     workers, cards = models.live_workers(redis), models.cards(redis)
     if not workers or not cards:
-        what = "no worker is alive" if not workers else "no worker serves a model"
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{what}: jobs would wait", headers={"Retry-After": "5"})
-    return {"status": "ready", "workers": workers, "models": len(cards)}
+        reason = "no worker is alive" if not workers else "no worker serves a model"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}: jobs would wait", headers={"Retry-After": "5"})
+    return Readiness(status="ready", workers=workers, models=len(cards))
 
 
-@router.get("/metrics", response_class=Response, summary="Prometheus")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Metrics for Prometheus",
+    responses={
+        **problems(HTTPStatus.SERVICE_UNAVAILABLE),
+        200: {
+            "description": "The text format of Prometheus.",
+            "content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}},
+        },
+    },
+)
 def metrics(redis: RedisDep, records: RecordsDep) -> Response:
+    """Read from Redis at each request, so that every app process answers the same."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector(redis, records))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,78 +1,139 @@
-"""What a job has made: images, the grid, the process, the archive."""
+"""What a job has made: images, the grid, the animated process, the archive."""
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
+from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
+from fastapi.responses import StreamingResponse
+from redis import Redis
 
-from app import pictures
-from app.deps import RedisDep, StoreDep
-from app.errors import Problem
-from app.routes.jobs import existing
+from app import archive, pictures
+from app.deps import FilesDep, RedisDep, StoreDep
+from app.errors import Problem, problems
+from app.head import IsHead
+from app.media import GIF, PNG, ZIP, binary
+from app.routes.jobs import ExistingDep
 from jobs import events
 from jobs.records import Record
-from jobs.schema import Status
+from jobs.schema import Frame, Status
+from jobs.store import RedisStore
 
-router = APIRouter(prefix="/jobs/{job_id}")
+router = APIRouter(
+    prefix="/jobs/{job_id}",
+    tags=["results"],
+    responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
+)
 
-POSITION = re.compile("0|[1-9][0-9]{0,9}")  # one address each: not 00, nor +0
+POSITION = re.compile("0|[1-9][0-9]{0,9}")  # one URL for each image: neither 00 nor +0
 
-# A finished job's results never change; a shared cache may not keep them, since jobs are forgotten.
+# Results never change. A shared cache may not keep them, since jobs are deleted.
 HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
-
-ExistingDep = Annotated[Record, Depends(existing)]
 
 
 def finished(record: ExistingDep) -> Record:
-    """The record of a job that has finished. Raises Problem 409 for one that has not."""
+    """The record of a finished job. Raises Problem 409."""
     if record.status is not Status.FINISHED:
-        detail = f"job {record.id} is {record.status}: this is there once it has finished"
-        raise Problem(HTTPStatus.CONFLICT, detail)
+        raise Problem(HTTPStatus.CONFLICT, f"job {record.id} is {record.status}: try again once it has finished")
     return record
 
 
 FinishedDep = Annotated[Record, Depends(finished)]
 
 
-@router.get("/images/{position}.png", response_class=Response, summary="One image")
-def image(record: ExistingDep, position: str, store: StoreDep) -> Response:
-    """As PNG, with what reproduces it in its text chunks. There as soon as this image is done."""
+@router.get(
+    "/images/{position}.png",
+    response_class=Response,
+    summary="Get an image",
+    responses={200: binary("The image.", PNG)},
+)
+def get_image(
+    record: ExistingDep,
+    position: Annotated[str, Path(description="0 to count - 1.", json_schema_extra={"type": "integer", "minimum": 0})],
+    store: StoreDep,
+) -> Response:
+    """As soon as this image is done. Its text chunks hold what reproduces it."""
     if POSITION.fullmatch(position) is None or int(position) >= record.spec.count:
         detail = f"job {record.id} has images 0 to {record.spec.count - 1}, not {position}"
         raise Problem(HTTPStatus.NOT_FOUND, detail)
     png = store.get(record.id, int(position))
     if png is None:
-        raise Problem(HTTPStatus.CONFLICT, f"image {position} is not there: job {record.id} is {record.status}")
-    return Response(png, media_type="image/png", headers=HEADERS)
+        raise Problem(HTTPStatus.CONFLICT, f"image {position} is not done: job {record.id} is {record.status}")
+    return Response(png, media_type=PNG, headers=HEADERS)
 
 
-@router.get("/grid.png", response_class=Response, summary="All images on one sheet")
-def grid(record: FinishedDep, store: StoreDep) -> Response:
-    images = store.get_all(record.id)
-    return Response(pictures.grid(list(images.values())), media_type="image/png", headers=HEADERS)
+@router.get(
+    "/grid.png",
+    response_class=Response,
+    summary="Get all images on one sheet",
+    responses={200: binary("The sheet, as square as possible.", PNG)},
+)
+async def get_grid(record: FinishedDep, store: StoreDep, files: FilesDep, head: IsHead) -> Response:
+    """Once the job has finished. Images are shrunk where the sheet would have more than 20 million pixels."""
+    if head:
+        return _without_body(PNG)
+    build = partial(pictures.grid, _images(record, store), record.spec.count)
+    return Response(await files.get(f"{record.id}/grid", build), media_type=PNG, headers=HEADERS)
 
 
-@router.get("/process.gif", response_class=Response, summary="The reverse process, animated")
-def process(record: FinishedDep, redis: RedisDep) -> Response:
-    """x̂0 of the job's first images, frame by frame."""
+@router.get(
+    "/process.gif",
+    response_class=Response,
+    summary="Get the reverse process as an animation",
+    responses={200: binary("x̂0 of the job's first images, frame by frame.", GIF)},
+)
+async def get_process(record: FinishedDep, redis: RedisDep, files: FilesDep, head: IsHead) -> Response:
+    """Once the job has finished. 409 where it was requested with `frames` 0."""
+    if record.spec.frames == 0:
+        raise Problem(HTTPStatus.CONFLICT, f"job {record.id} was requested with frames=0, so there is no animation")
+    if head:
+        return _without_body(GIF)
+    build = partial(pictures.process, partial(_frames, record, redis), record.spec.count)
+    return Response(await files.get(f"{record.id}/process", build), media_type=GIF, headers=HEADERS)
+
+
+@router.get(
+    "/images.zip",
+    response_class=Response,
+    summary="Get all images as an archive",
+    responses={200: binary("The PNGs, and job.json with the request.", ZIP)},
+)
+def get_archive(record: FinishedDep, store: StoreDep, head: IsHead) -> Response:
+    """Once the job has finished. Streamed, image by image."""
+    headers = {"Content-Disposition": f'attachment; filename="{record.id}.zip"'}
+    if head:
+        return _without_body(ZIP, headers)
+    images = _images(record, store)
+    first = next(images)  # a job that was just deleted is answered 404
+    pngs = ((f"{position:05d}.png", png) for position, png in enumerate(chain([first], images)))
+    spec = [("job.json", record.spec.model_dump_json(indent=2).encode())]
+    content = archive.stream(chain(pngs, spec), record.ended_at or record.created_at)
+    return StreamingResponse(content, media_type=ZIP, headers=HEADERS | headers)
+
+
+def _images(record: Record, store: RedisStore) -> Iterator[bytes]:
+    """The job's images, one at a time. Raises Problem 404 where the job is deleted meanwhile."""
+    for position in range(record.spec.count):
+        png = store.get(record.id, position)
+        if png is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"job {record.id} has expired")
+        yield png
+
+
+def _frames(record: Record, redis: Redis) -> Iterator[Frame]:
+    """The job's frames. Raises Problem 404 where the job is deleted meanwhile."""
     frames = events.frames(redis, record.id)
-    if not frames:
-        raise Problem(HTTPStatus.CONFLICT, f"job {record.id} was asked for with frames=0, so there is no process")
-    return Response(pictures.process(frames, record.spec.count), media_type="image/gif", headers=HEADERS)
+    first = next(frames, None)
+    if first is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"job {record.id} has expired")
+    yield from chain([first], frames)
 
 
-@router.get("/images.zip", response_class=Response, summary="All images as an archive")
-def archive(record: FinishedDep, store: StoreDep) -> Response:
-    """The PNGs, and job.json with what was asked."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as into:  # PNGs are compressed already
-        for position, png in store.get_all(record.id).items():
-            into.writestr(f"{position:05d}.png", png)
-        into.writestr("job.json", record.spec.model_dump_json(indent=2))
-    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{record.id}.zip"'}
-    return Response(buffer.getvalue(), media_type="application/zip", headers=headers)
+def _without_body(media_type: str, headers: dict[str, str] | None = None) -> Response:
+    """For HEAD: the length of the body is only known once it is built (RFC 9110, section 9.3.2)."""
+    return StreamingResponse(iter(()), media_type=media_type, headers=HEADERS | (headers or {}))

@@ -1,4 +1,4 @@
-"""The app on a real Redis, behind a real HTTP server; cards are published and jobs moved along by hand."""
+"""The app on a real Redis and a real HTTP server. Tests take the worker's part: they publish cards and advance jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def app_url(redis_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def http(app_url: str, redis: Redis) -> Iterator[httpx.Client]:
-    """Talks to an app to which a worker has published one model."""
+    """A client of an app for which a worker has published one model."""
     models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
     with httpx.Client(base_url=app_url, timeout=30) as client:
         yield client

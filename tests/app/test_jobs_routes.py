@@ -1,4 +1,4 @@
-"""GET /jobs, GET /jobs/{id}, DELETE /jobs/{id}."""
+"""GET /jobs, GET /jobs/{job_id}, DELETE /jobs/{job_id}."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from jobs.records import Records
 from tests.app.web import assert_problem, generate
 from tests.jobs.made import queued, running
 
-NOWHERE = "f" * 32
+UNKNOWN_ID = "f" * 32
 
 
-def test_a_job_is_seen_as_it_moves(http: httpx.Client, redis: Redis) -> None:
+def test_view_follows_a_jobs_progress(http: httpx.Client, redis: Redis) -> None:
     view, records = generate(http, count=2, steps=10), Records(redis)
     attempt = records.begin(view["id"])
     assert attempt is not None
@@ -34,7 +34,7 @@ def test_a_job_is_seen_as_it_moves(http: httpx.Client, redis: Redis) -> None:
     assert view["ended_at"] >= view["started_at"]
 
 
-def test_a_job_moves_up_when_one_before_it_ends(http: httpx.Client, redis: Redis) -> None:
+def test_position_drops_when_a_job_ahead_ends(http: httpx.Client, redis: Redis) -> None:
     first, second = generate(http), generate(http)
     assert second["position"] == 1
     Records(redis).cancel(first["id"])
@@ -42,12 +42,12 @@ def test_a_job_moves_up_when_one_before_it_ends(http: httpx.Client, redis: Redis
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/images/0.png", "/grid.png", "/process.gif", "/images.zip"])
-def test_of_a_job_that_never_was_there_is_nothing(http: httpx.Client, path: str) -> None:
-    assert_problem(http.get(f"/jobs/{NOWHERE}{path}"), 404)
+def test_unknown_job_is_404(http: httpx.Client, path: str) -> None:
+    assert_problem(http.get(f"/jobs/{UNKNOWN_ID}{path}"), 404)
     assert_problem(http.get(f"/jobs/not-even-an-id%00%ff{path}"), 404)
 
 
-def test_pages_are_walked_by_their_cursor(http: httpx.Client, redis: Redis) -> None:
+def test_pages_follow_the_cursor(http: httpx.Client, redis: Redis) -> None:
     jobs = [queued(redis).id for _ in range(7)]
     found, cursor = [], None
     for size in (3, 3, 1):
@@ -60,7 +60,7 @@ def test_pages_are_walked_by_their_cursor(http: httpx.Client, redis: Redis) -> N
     assert found == jobs[::-1]
 
 
-def test_twenty_jobs_are_a_page(http: httpx.Client, redis: Redis) -> None:
+def test_default_page_has_20_jobs(http: httpx.Client, redis: Redis) -> None:
     for _ in range(21):
         queued(redis)
     assert len(http.get("/jobs").json()["jobs"]) == 20
@@ -71,20 +71,20 @@ def test_twenty_jobs_are_a_page(http: httpx.Client, redis: Redis) -> None:
     [
         ("cursor=last", "cursor"),
         ("cursor=", "cursor"),
-        (f"cursor=nan:{NOWHERE}", "cursor"),
-        (f"cursor=1e9:{NOWHERE}", "cursor"),
-        (f"cursor=1.5:{NOWHERE}%0a", "cursor"),
+        (f"cursor=nan:{UNKNOWN_ID}", "cursor"),
+        (f"cursor=1e9:{UNKNOWN_ID}", "cursor"),
+        (f"cursor=1.5:{UNKNOWN_ID}%0a", "cursor"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
         ("limit=many", "limit"),
     ],
 )
-def test_a_page_that_cannot_be_is_refused(http: httpx.Client, query: str, named: str) -> None:
+def test_invalid_cursor_or_limit_is_422(http: httpx.Client, query: str, named: str) -> None:
     assert_problem(http.get(f"/jobs?{query}"), 422, named)
 
 
-def test_a_cursor_that_was_given_is_taken_back(http: httpx.Client, redis: Redis) -> None:
-    """Whatever the time of creation looks like as a number."""
+def test_every_given_cursor_is_accepted(http: httpx.Client, redis: Redis) -> None:
+    """For creation times of any precision."""
     for created_at in (1_763_647_200.0, 1_763_647_200.1234567, 1_763_647_200.12, 17.0, 1_763_647_200.0000002):
         queued(redis, created_at=created_at)
     cursor = ""
@@ -92,35 +92,35 @@ def test_a_cursor_that_was_given_is_taken_back(http: httpx.Client, redis: Redis)
         cursor = http.get(f"/jobs?limit=1{cursor and '&cursor='}{cursor}").raise_for_status().json()["next_cursor"]
 
 
-def test_a_canceled_job_that_waited_leaves_rqs_queue(http: httpx.Client, redis: Redis) -> None:
+def test_canceled_queued_job_leaves_the_rq_queue(http: httpx.Client, redis: Redis) -> None:
     kept, view = generate(http), generate(http)
     answer = http.delete(view["urls"]["job"])
     assert answer.status_code == 200
     assert answer.json()["status"] == "canceled"
     queue = Queue(keys.QUEUE, connection=redis)
-    assert queue.job_ids == [kept["id"]], "exactly this job"
+    assert queue.job_ids == [kept["id"]], "only this job is canceled"
     assert Job.fetch(view["id"], redis).get_status() is JobStatus.CANCELED
     assert CanceledJobRegistry(queue=queue).get_job_ids() == [view["id"]]
     assert http.get(kept["urls"]["job"]).json()["status"] == "queued"
 
 
-def test_a_canceled_job_that_runs_is_left_to_its_worker(http: httpx.Client, redis: Redis) -> None:
+def test_canceled_running_job_is_lost_to_its_worker(http: httpx.Client, redis: Redis) -> None:
     attempt = running(redis)
     assert http.delete(f"/jobs/{attempt.job_id}").json()["status"] == "canceled"
     assert Records(redis).lost([attempt]) == [attempt]
 
 
-def test_a_job_is_canceled_once(http: httpx.Client) -> None:
+def test_second_cancel_is_409(http: httpx.Client) -> None:
     view = generate(http)
     assert http.delete(view["urls"]["job"]).status_code == 200
     assert_problem(http.delete(view["urls"]["job"]), 409)
-    assert_problem(http.delete(f"/jobs/{NOWHERE}"), 404)
+    assert_problem(http.delete(f"/jobs/{UNKNOWN_ID}"), 404)
     assert http.get(view["urls"]["job"]).json()["status"] == "canceled"
 
 
-def test_a_job_that_rq_has_forgotten_can_still_be_canceled(http: httpx.Client, redis: Redis) -> None:
+def test_job_unknown_to_rq_can_be_canceled(http: httpx.Client, redis: Redis) -> None:
     assert http.delete(f"/jobs/{queued(redis).id}").json()["status"] == "canceled"
 
 
-def test_digits_of_other_scripts_are_no_cursor(http: httpx.Client) -> None:
+def test_cursor_with_non_ascii_digits_is_422(http: httpx.Client) -> None:
     assert_problem(http.get("/jobs", params={"cursor": "\N{ARABIC-INDIC DIGIT THREE}:" + "0" * 32}), 422, "cursor")

@@ -1,4 +1,4 @@
-"""What the app's tests share: the app as a server, problems as RFC 9457 has them, streams as browsers read them."""
+"""Helpers of the app's tests: a running app, problem documents, and event streams read as browsers do."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from typing import Any
 
 import httpx
 import uvicorn
+from redis import Redis
 
 from app.main import create_app
+from app.server import Server
 from app.settings import AppSettings
+from jobs import keys
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[str]:
-    """The app's address while it runs in a thread of its own."""
-    config = uvicorn.Config(
-        create_app(AppSettings(**settings)), log_level="critical", lifespan="on", ws="none", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+def serving(host: str = "127.0.0.1", **settings: Any) -> Iterator[str]:
+    """The URL of an app that runs in a thread, as if it had been started with this --host."""
+    app = create_app(AppSettings(**settings))
+    config = uvicorn.Config(app, host=host, log_level="critical", lifespan="on", ws="none", timeout_graceful_shutdown=1)
+    server = Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -43,15 +45,19 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def generate(http: httpx.Client, headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
-    """Asks for images, is accepted, and gives the answer."""
+    """Queues a job and returns its view."""
     response = http.post("/generate", json=body, headers=headers)
     assert response.status_code == 202, response.text
     answer: dict[str, Any] = response.json()
     return answer
 
 
+def jobs_in(redis: Redis) -> int:
+    return int(redis.zcard(keys.JOBS))
+
+
 def assert_problem(response: httpx.Response, status: int, named: str | None = None, allowed: str = "") -> None:
-    """A problem document (RFC 9457, section 3.1) with this status; `named` is the field at fault."""
+    """Checks a problem document (RFC 9457, section 3.1); `named` is the field at fault."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
@@ -74,7 +80,7 @@ class Event:
 
 
 def events(http: httpx.Client, url: str, last_id: str | None = None) -> Iterator[Event]:
-    """A stream as it comes, read as the HTML standard says (section 9.2.6), until the server ends it."""
+    """A stream as it arrives, read as the HTML standard says (section 9.2.6), until the server ends it."""
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
     with http.stream("GET", url, headers=headers) as response:
         assert response.status_code == 200, response.read()
@@ -90,7 +96,7 @@ def events(http: httpx.Client, url: str, last_id: str | None = None) -> Iterator
 
 
 class Watcher:
-    """A client that watches a job from now on."""
+    """A client that follows a job in a thread."""
 
     def __init__(self, http: httpx.Client, job: dict[str, Any]) -> None:
         self.seen: list[Event] = []
@@ -101,7 +107,8 @@ class Watcher:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def story(self) -> list[Event]:
+    def all(self) -> list[Event]:
+        """Every event; waits for the stream's end."""
         self._thread.join(60)
         assert self.ended
         return self.seen

@@ -1,4 +1,4 @@
-"""From a request to a spec: what is filled in, and what is refused by name."""
+"""Resolving requests: which defaults are filled in, and which fields are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resolved(card: ModelCard = CARD, **body: Any) -> JobSpec:
     return resolve(GenerateRequest(**body), card)
 
 
-def test_every_default_is_the_cards() -> None:
+def test_defaults_come_from_the_card() -> None:
     spec = resolved()
     assert (spec.model, spec.digest) == ("tiny", CARD.digest)
     assert (spec.count, spec.first_index, spec.frames) == (1, 0, 20)
@@ -30,7 +30,7 @@ def test_every_default_is_the_cards() -> None:
     assert spec.null_class == 4
 
 
-def test_what_is_given_is_kept() -> None:
+def test_given_fields_are_kept() -> None:
     given: dict[str, Any] = {"count": 2, "first_index": 5, "seed": 0, "steps": 7, "sampler": "ddpm_beta", "frames": 0}
     spec = resolved(**given, labels=["two", 0], guidance_scale=3)
     assert spec.model_dump(include=set(given)) == given
@@ -38,43 +38,43 @@ def test_what_is_given_is_kept() -> None:
     assert spec.guidance_scale == 3.0
 
 
-def test_zero_guidance_is_not_mistaken_for_none_given() -> None:
+def test_guidance_scale_0_is_not_replaced_by_the_default() -> None:
     assert resolved(guidance_scale=0, label=1).guidance_scale == 0.0
 
 
-def test_minus_zero_is_zero() -> None:
+def test_minus_zero_becomes_zero() -> None:
     spec = resolved(card(samplers=["ddim"], sampler="ddim"), label=1, guidance_scale=-0.0, eta=-0.0)
     assert (str(spec.guidance_scale), str(spec.eta)) == ("0.0", "0.0")
 
 
-def test_frames_are_never_more_than_steps() -> None:
+def test_frames_are_at_most_steps() -> None:
     assert resolved(steps=3, frames=20).frames == 3
 
 
-def test_random_seeds_are_fresh_and_exact_in_javascript() -> None:
+def test_random_seeds_have_53_bits() -> None:
     seeds = {resolved().seed for _ in range(200)}
     assert len(seeds) == 200
     assert all(seed < 2**53 for seed in seeds)
     assert any(seed >= 2**52 for seed in seeds), "all 53 bits are drawn from"
 
 
-def test_a_seed_of_64_bits_is_kept_exactly() -> None:
+def test_64_bit_seed_is_kept_exactly() -> None:
     assert resolved(seed=2**64 - 1).seed == 2**64 - 1
 
 
 @pytest.mark.parametrize("label", [2, "two"])
-def test_one_label_by_number_or_name_is_for_all_images(label: int | str) -> None:
+def test_label_by_number_or_name_applies_to_all_images(label: int | str) -> None:
     assert resolved(count=3, label=label).labels == [2, 2, 2]
 
 
-def test_the_null_class_may_be_asked_for_by_number_beside_others() -> None:
+def test_null_class_may_be_mixed_with_other_labels() -> None:
     spec = resolved(count=3, labels=[4, 1, "zero"], guidance_scale=2.5)
     assert spec.labels == [4, 1, 0]
     assert [spec.guidance(position) for position in range(3)] == [1.0, 2.5, 2.5], "nothing guides towards no class"
     assert spec.row_steps == 1000 * (1 + 2 + 2)
 
 
-def test_the_recipe_of_an_image_is_that_of_the_image_asked_for_alone() -> None:
+def test_recipe_is_the_same_for_an_image_requested_alone() -> None:
     together = resolved(count=3, first_index=10, seed=3, labels=["one", 4, "two"], guidance_scale=2)
     for position in range(3):
         assert together.labels is not None
@@ -82,26 +82,27 @@ def test_the_recipe_of_an_image_is_that_of_the_image_asked_for_alone() -> None:
         assert alone.recipe(0, "build") == together.recipe(position, "build")
 
 
-def test_the_recipe_of_an_unguided_image_does_not_depend_on_the_scale() -> None:
-    one, nine = (resolved(seed=3, guidance_scale=scale) for scale in (1, 9))
-    assert one.recipe(0, "build") == nine.recipe(0, "build")
+def test_recipe_of_an_unguided_image_does_not_depend_on_guidance_scale() -> None:
+    assert resolved(seed=3, guidance_scale=1).recipe(0, "build") == resolved(seed=3, guidance_scale=9).recipe(
+        0, "build"
+    )
 
 
-def test_a_name_that_is_a_digit_is_a_name() -> None:
-    """Classes of MNIST are called by digits, which here lie elsewhere than their numbers."""
+def test_class_name_that_is_a_digit_is_a_name() -> None:
+    """MNIST's classes are named by digits, which need not equal their numbers."""
     digits = card(classes=["9", "8", "7"], null_class=3)
     assert resolved(digits, label="7").labels == [2]
     assert resolved(digits, label=0).labels == [0]
 
 
-def test_a_model_without_classes_takes_no_label_and_no_guidance() -> None:
+def test_model_without_classes_has_no_labels() -> None:
     spec = resolved(NO_CLASSES, count=2)
     assert spec.labels is None
     assert spec.row_steps == 2 * 1000
     assert "label" not in spec.recipe(0, "build")
 
 
-def test_a_model_without_a_null_class_is_asked_with_a_label() -> None:
+def test_model_without_null_class_needs_a_label() -> None:
     spec = resolved(NO_NULL_CLASS, label="three")
     assert spec.labels == [3]
     assert spec.guidance(0) == 1.0
@@ -134,9 +135,7 @@ def test_a_model_without_a_null_class_is_asked_with_a_label() -> None:
         (CARD, {"image": "", "strength": 0.25, "steps": 251}, "steps", "1 to 250"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused_with_what_it_can(
-    served: ModelCard, body: dict[str, Any], field: str, allowed: str
-) -> None:
+def test_refused_field_says_what_is_allowed(served: ModelCard, body: dict[str, Any], field: str, allowed: str) -> None:
     with pytest.raises(FieldError) as refused:
         resolved(served, **body)
     assert refused.value.field == field
@@ -144,20 +143,20 @@ def test_what_the_model_cannot_do_is_refused_with_what_it_can(
     assert field in str(refused.value)
 
 
-def test_a_cycle_goes_by_index() -> None:
-    """So that an image asked for alone has the class that it has in the cycle."""
+def test_cycle_assigns_classes_by_index() -> None:
+    """An image requested alone then has the class that it has in the whole cycle."""
     assert resolved(count=6, label="cycle").labels == [0, 1, 2, 3, 0, 1]
     assert resolved(count=2, first_index=3, label="cycle").labels == [3, 0]
 
 
-def test_a_class_called_cycle_is_asked_for_by_its_number() -> None:
+def test_class_named_cycle_is_chosen_by_number() -> None:
     bikes = card(classes=["bus", "cycle"], null_class=2)
     assert resolved(bikes, count=2, label="cycle").labels == [0, 1]
     assert resolved(bikes, count=2, label=1).labels == [1, 1]
     assert resolved(bikes, count=2, labels=["cycle", "bus"]).labels == [1, 0]
 
 
-def test_eta_is_of_ddim_alone() -> None:
+def test_eta_is_only_for_ddim() -> None:
     served = card(samplers=["ddpm", "ddim"])
     assert resolved(served).eta is None
     assert "eta" not in resolved(served).recipe(0, "build")
@@ -165,29 +164,29 @@ def test_eta_is_of_ddim_alone() -> None:
     assert resolved(served, sampler="ddim", eta=0.5).recipe(0, "build")["eta"] == 0.5
 
 
-def test_a_job_that_begins_from_an_image_undoes_a_share_of_the_schedule() -> None:
+def test_strength_is_the_share_of_the_schedule_that_is_undone() -> None:
     image = base64.b64encode(b"any file").decode()
-    begun = resolved(image=image, strength=0.25)
-    assert (begun.start, begun.steps) == (250, 250)
+    started = resolved(image=image, strength=0.25)
+    assert (started.start, started.steps) == (250, 250)
     assert resolved(image=image).start == 600
     assert resolved(image=image, strength=1e-9).start == 1
-    assert begun.recipe(0, "build")["start"] == 250
-    assert begun.recipe(0, "build")["image_sha256"] == hashlib.sha256(b"any file").hexdigest()
+    assert started.recipe(0, "build")["start"] == 250
+    assert started.recipe(0, "build")["image_sha256"] == hashlib.sha256(b"any file").hexdigest()
     assert resolved().start == 1000
     assert "start" not in resolved().recipe(0, "build")
 
 
-def test_the_contract_and_the_model_know_the_same_names() -> None:
+def test_schema_and_samplers_have_the_same_names() -> None:
     assert set(get_args(Spacing)) == set(samplers.SPACINGS)
     assert get_args(Thresholding) == get_args(samplers.Thresholding)
     assert TAKES_ETA in samplers.SAMPLERS
 
 
-def test_the_last_index_can_be_asked_for() -> None:
+def test_largest_index_is_allowed() -> None:
     assert resolved(first_index=MAX_INDEX).first_index == MAX_INDEX
 
 
-def test_the_first_model_is_the_default_and_an_unknown_one_is_refused_with_those_there_are() -> None:
+def test_first_model_is_the_default_and_an_unknown_one_is_refused() -> None:
     cards = [card(name="a"), card(name="b")]
     assert choose(None, cards).name == "a"
     assert choose("b", cards).name == "b"

@@ -1,4 +1,4 @@
-"""Requests are taken at their word: nothing is rounded, cut or guessed."""
+"""Requests are validated strictly: nothing is rounded, truncated or converted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.jobs.made import SPEC
         ('{"sede": 1}', "sede"),
     ],
 )
-def test_a_field_of_another_kind_or_out_of_range_is_refused_by_name(body: str, field: str) -> None:
+def test_field_of_wrong_type_or_range_is_refused(body: str, field: str) -> None:
     with pytest.raises(ValidationError) as refused:
         GenerateRequest.model_validate_json(body)
     assert {error["loc"][0] for error in refused.value.errors()} == {field}
@@ -52,25 +52,25 @@ def test_a_field_of_another_kind_or_out_of_range_is_refused_by_name(body: str, f
         GenerateRequest.model_validate(json.loads(body))
 
 
-def test_an_empty_request_is_a_request() -> None:
+def test_empty_request_is_valid() -> None:
     assert GenerateRequest.model_validate_json("{}").count == 1
 
 
-def test_the_largest_seed_survives_json() -> None:
+def test_64_bit_seed_survives_json() -> None:
     largest = '{"seed":18446744073709551615}'
     assert GenerateRequest.model_validate_json(largest).model_dump_json(exclude_unset=True) == largest
 
 
-def test_a_spec_survives_json_to_the_last_bit() -> None:
+def test_spec_survives_json_exactly() -> None:
     spec = SPEC.model_copy(update={"guidance_scale": 0.1 + 0.2, "seed": 2**64 - 1})
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_a_spec_cannot_be_changed() -> None:
+def test_spec_is_immutable() -> None:
     with pytest.raises(ValidationError):
         SPEC.seed = 8
 
 
-def test_every_event_has_its_data_and_those_that_end_a_job_match_its_statuses() -> None:
+def test_every_event_has_data_and_terminal_events_match_statuses() -> None:
     assert set(EVENT_DATA) == set(EventType)
     assert len([kind for kind in EventType if kind.terminal]) == len([status for status in Status if status.ended]) == 3

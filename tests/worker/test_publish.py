@@ -68,8 +68,7 @@ def published(redis: Redis, of: Step) -> Frame | None:
     publisher.check()
     for _, fields in redis.xrange(keys.events(attempt.job_id)):
         assert len(fields[b"data"]) < FRAME_BYTES
-    found = events.frames(redis, attempt.job_id)
-    return found[0] if found else None
+    return next(events.frames(redis, attempt.job_id), None)
 
 
 def decoded(image: str) -> Image.Image:

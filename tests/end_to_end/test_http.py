@@ -1,4 +1,4 @@
-"""The main job, as a user does it: ask, watch, fetch."""
+"""The main use over HTTP: queue a job, follow it, download its images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def job(service: Service) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def story(service: Service, job: dict[str, object]) -> list[Event]:
+def stream(service: Service, job: dict[str, object]) -> list[Event]:
     return list(service.events(job))
 
 
@@ -39,26 +39,26 @@ def pixels(png: bytes) -> bytes:
     return Image.open(io.BytesIO(png)).tobytes()
 
 
-def test_every_image_is_28_by_28_grey_and_its_own(pngs: list[bytes]) -> None:
+def test_images_are_28_by_28_grey_and_distinct(pngs: list[bytes]) -> None:
     opened = [Image.open(io.BytesIO(png)) for png in pngs]
     assert [(image.mode, image.size) for image in opened] == [("L", (28, 28))] * COUNT
     assert len({image.tobytes() for image in opened}) == COUNT
 
 
-def test_twenty_frames_of_distinct_steps_the_last_equal_to_the_images(story: list[Event], pngs: list[bytes]) -> None:
-    frames = [event.data for event in story if event.type == "frame"]
-    assert [event.type for event in story if event.type != "frame"] == ["queued", "started", "done"]
+def test_stream_has_20_frames_and_the_last_equals_the_images(stream: list[Event], pngs: list[bytes]) -> None:
+    frames = [event.data for event in stream if event.type == "frame"]
+    assert [event.type for event in stream if event.type != "frame"] == ["queued", "started", "done"]
     assert [frame["step"] for frame in frames] == [STEPS * i // 20 for i in range(1, 21)]
     last = frames[-1]["images"]
     assert [pixels(base64.b64decode(image)) for image in last] == [pixels(png) for png in pngs]
     assert len({"".join(frame["images"]) for frame in frames}) == 20
 
 
-def test_the_stream_resumes_after_any_event(service: Service, job: dict[str, object], story: list[Event]) -> None:
-    assert list(service.events(job, last_id=story[9].id)) == story[10:]
+def test_stream_resumes_after_last_event_id(service: Service, job: dict[str, object], stream: list[Event]) -> None:
+    assert list(service.events(job, last_id=stream[9].id)) == stream[10:]
 
 
-def test_the_gif_shows_the_process(service: Service, job: dict[str, object], pngs: list[bytes]) -> None:
+def test_gif_has_the_frames(service: Service, job: dict[str, object], pngs: list[bytes]) -> None:
     urls = service.job(job)["urls"]
     gif = Image.open(io.BytesIO(service.http.get(urls["process"]).content))
     assert gif.n_frames >= 16
@@ -75,7 +75,7 @@ def test_grid_and_archive_hold_every_image(service: Service, job: dict[str, obje
     assert json.loads(archive.read("job.json"))["seed"] == 7
 
 
-def test_a_png_says_what_reproduces_it(service: Service, pngs: list[bytes]) -> None:
+def test_recipe_in_a_png_reproduces_it(service: Service, pngs: list[bytes]) -> None:
     text = Image.open(io.BytesIO(pngs[3])).text
     recipe = json.loads(text["noisemill"])
     assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: dpmpp_2m, Spacing: trailing, ")
@@ -85,7 +85,7 @@ def test_a_png_says_what_reproduces_it(service: Service, pngs: list[bytes]) -> N
     assert service.images(service.generate(model="mnist", **body)) == [pngs[3]]
 
 
-def test_generate_without_anything_takes_the_first_model(service: Service) -> None:
+def test_empty_request_uses_the_first_model(service: Service) -> None:
     answer = service.http.post("/generate", json={}, headers={"Prefer": "wait=60"}, timeout=90)
     assert answer.status_code == 200
     job = answer.json()
@@ -99,7 +99,7 @@ def test_generate_without_anything_takes_the_first_model(service: Service) -> No
     assert len(job["urls"]["images"]) == 1
 
 
-def test_cancel_stops_this_job_alone(service: Service) -> None:
+def test_cancel_stops_only_this_job(service: Service) -> None:
     long = service.generate(model="digits", count=64, steps=1000, seed=1)
     other = service.generate(model="digits", count=1, steps=200, seed=2)
     assert service.http.delete(long["urls"]["job"]).json()["status"] == "canceled"
@@ -108,18 +108,18 @@ def test_cancel_stops_this_job_alone(service: Service) -> None:
     assert service.http.delete(long["urls"]["job"]).status_code == 409
 
 
-def test_rq_tells_the_same_truth(service: Service, job: dict[str, object], pngs: list[bytes]) -> None:
+def test_rq_status_of_the_job_is_finished(service: Service, job: dict[str, object], pngs: list[bytes]) -> None:
     with Redis(unix_socket_path=str(redis_server.socket_path(service.state))) as redis:
         assert Job.fetch(str(job["id"]), redis).get_status().value == "finished"
 
 
-def test_a_running_service_shows_metrics(service: Service, pngs: list[bytes]) -> None:
+def test_metrics_of_a_running_service(service: Service, pngs: list[bytes]) -> None:
     text = service.http.get("/metrics").text
     assert "noisemill_workers 1.0" in text
     assert 'noisemill_jobs_ended_total{status="finished"}' in text
 
 
-def test_a_second_service_on_the_same_state_says_that_one_is_running(service: Service) -> None:
+def test_second_service_on_the_same_state_is_refused(service: Service) -> None:
     second = Service(service.models, service.state)
     with pytest.raises(AssertionError, match=f"already running at {service.url}"):
         second.start()
