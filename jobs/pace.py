@@ -22,7 +22,8 @@ class Pace(Contract):
     rows: list[int]  # rising; the last is the most in one batch
     seconds: list[float]
     slots: int  # images that may be under way at once
-    drift: float = 1.0  # how many times as long steps have taken of late
+    drift: float = 1.0  # recent duration of steps over what was measured
+    ready_seconds: float = 0.0  # until the model is ready, by the last time; 0 once it is
 
     @property
     def batch(self) -> int:

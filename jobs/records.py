@@ -8,6 +8,7 @@ of appends its event in the same breath.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,21 +110,39 @@ emit(ARGV[5], ARGV[6])
 return 1
 """
 )
-# What waits before a place in the queue: how many jobs, and each model's work. In Redis, since a queue may be long.
-_AHEAD = """
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
-local work = {}
-for _, id in ipairs(ids) do
-  local held = redis.call('HMGET', JOB .. id, 'model', 'row_steps')
-  if held[1] then work[held[1]] = (work[held[1]] or 0) + tonumber(held[2]) end
+_FIELDS = (*ALWAYS, *MEANWHILE)
+# The queue in one pass: the first ARGV[1] waiting jobs, and what waits before each of the orders ARGV[2] …, which rise:
+# how many jobs, and each model's work.
+_BACKLOG = (
+    """
+local waiting = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local first, ahead, row_steps, jobs = {}, {}, {}, 0
+local function note_until(order)
+  while ARGV[#ahead + 2] and tonumber(ARGV[#ahead + 2]) <= order do
+    local place = {jobs}
+    for model, steps in pairs(row_steps) do
+      place[#place + 1] = model
+      place[#place + 1] = string.format('%.0f', steps)
+    end
+    ahead[#ahead + 1] = place
+  end
 end
-local found = {#ids}
-for model, row_steps in pairs(work) do
-  found[#found + 1] = model
-  found[#found + 1] = string.format('%.0f', row_steps)
+for i = 1, #waiting, 2 do
+  note_until(tonumber(waiting[i + 1]))
+  local fields = redis.call('HMGET', JOB .. waiting[i], FIELDS)
+  if #first < tonumber(ARGV[1]) and fields[1] then
+    first[#first + 1] = {waiting[i], unpack(fields, 1, FIELD_COUNT)}
+  end
+  if fields[1] then row_steps[fields[1]] = (row_steps[fields[1]] or 0) + tonumber(fields[5]) end
+  jobs = jobs + 1
 end
-return found
+note_until(math.huge)
+return {first, ahead}
 """.replace("JOB", repr(keys.job("")))
+    .replace("FIELD_COUNT", str(len(_FIELDS)))
+    .replace("FIELDS", ", ".join(map(repr, _FIELDS)))
+)
+DETAILED = 128  # waiting jobs that forecasts simulate one by one
 
 LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
 
@@ -202,7 +221,7 @@ class Records:
         self._save = redis.register_script(_SAVE)
         self._put_back = redis.register_script(_PUT_BACK)
         self._end = redis.register_script(_END)
-        self._ahead = redis.register_script(_AHEAD)
+        self._backlog = redis.register_script(_BACKLOG)
 
     def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
@@ -247,11 +266,13 @@ class Records:
         """Whether the job that waits first is of the class `interactive`."""
         return int(self._redis.zcount(keys.WAITING, "-inf", f"({LATER}")) > 0
 
-    def ahead(self, record: Record) -> Ahead:
-        """What waits before this one, which waits too or is about to."""
-        jobs, *work = self._ahead(keys=[keys.WAITING], args=[repr(record.order)])
-        models, row_steps = work[::2], work[1::2]
-        return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
+    def backlog(self, orders: Sequence[float]) -> tuple[list[Work], list[Ahead]]:
+        """The first waiting jobs, and what waits before each of these orders, which need not be of waiting jobs."""
+        rising = sorted(orders)
+        first, ahead = self._backlog(keys=[keys.WAITING], args=[DETAILED, *map(repr, rising)])
+        places = {order: _ahead(*place) for order, place in zip(rising, ahead, strict=True)}
+        works = [Work.read(job_id.decode(), fields) for job_id, *fields in first]
+        return works, [places[order] for order in orders]
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
         """Newest first, and the cursor of the next page. A cursor is the last job's `created_at:id`."""
@@ -328,6 +349,12 @@ class Records:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
+
+
+def _ahead(jobs: int, *work: bytes) -> Ahead:
+    """From one of the script's replies: a count, then models and their row-steps in turn."""
+    models, row_steps = work[::2], work[1::2]
+    return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
 
 
 def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:
