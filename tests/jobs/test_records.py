@@ -47,6 +47,11 @@ def everything(redis: Redis) -> dict[bytes, Any]:
     return {key: redis.hgetall(key) if redis.type(key) == b"hash" else redis.dump(key) for key in redis.scan_iter()}
 
 
+def waits_before(records: Records, record: Record) -> Ahead:
+    _, [ahead] = records.backlog([record.order])
+    return ahead
+
+
 def kinds(redis: Redis, job_id: str) -> list[str]:
     return [fields[b"type"].decode() for _, fields in redis.xrange(keys.events(job_id))]
 
@@ -375,8 +380,3 @@ def test_what_waits_is_counted_with_its_work_in_its_order(redis: Redis, records:
     assert records.cancel(first.id)
     assert waits_before(records, last) == Ahead(2, {"tiny": 80, "other": 10})
     assert records.waiting() == 4
-
-
-def waits_before(records: Records, record: Record) -> Ahead:
-    _, [ahead] = records.backlog([record.order])
-    return ahead

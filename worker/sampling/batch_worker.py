@@ -361,9 +361,10 @@ class BatchWorker(SimpleWorker):
         found = {}
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
-            if model is not None and model.network.is_warm:
+            pace = None if model is None else model.network.expected_pace
+            if pace is not None:
                 drift = self._drift[card.name].ratio
-                found[card.name] = model.network.pace.model_copy(update={"drift": drift}).model_dump_json()
+                found[card.name] = pace.model_copy(update={"drift": drift}).model_dump_json()
         return found
 
     def _after_error(self, engine: Engine, text: str) -> None:

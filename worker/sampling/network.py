@@ -82,6 +82,11 @@ class Network:
         return self._pace is not None
 
     @property
+    def expected_pace(self) -> Pace | None:
+        """Its pace, or before it is ready that of an earlier start; None where it was never measured here."""
+        return self._pace or pacing.recall(self._known_by)
+
+    @property
     def is_new(self) -> bool:
         """Whether it is to be compiled, and as far as is known for the first time on this machine: up to a minute."""
         return self._compiles and self._pace is None and pacing.recall(self._known_by) is None
@@ -92,10 +97,13 @@ class Network:
             return
         config = self._unet.config
         log.info("making ready", size=config.sample_size, channels=config.block_out_channels)
+        known, began = pacing.recall(self._known_by), time.perf_counter()
         self.compile()
-        self._pace = pacing.recall(self._known_by)
-        if self._pace is None:
+        if known is None:
             self.measure()
+        else:
+            pacing.keep(self._known_by, known.model_copy(update={"ready_seconds": time.perf_counter() - began}))
+            self._pace = known.model_copy(update={"ready_seconds": 0.0})
 
     def measure(self) -> None:
         """Measures how long a batch takes, and remembers it."""
