@@ -1,160 +1,244 @@
-"""How long until: from the work that is left, the pace that was measured, and how jobs share a worker's time."""
+"""When jobs will be done: the worker's own scheduler is simulated at the pace that was measured.
+
+Cost is bounded. The simulation runs in quanta that grow with the simulated time, so that its length is logarithmic in
+what it simulates; when its budget is spent, the remaining work over the rate of full batches is the estimate.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from redis import Redis
 
 from jobs import models
-from jobs.pace import MAX_RIDER_SLOWDOWN, Pace, weight
-from jobs.records import Records
+from jobs.pace import Pace
+from jobs.records import Record, Records
+from jobs.scheduler import Job, Scheduler, Span
+from jobs.schema import Status
 from jobs.work import Ahead, Work
 
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """A job's share in the batch of its model."""
-
-    images: int  # under way
-    rows: float  # network evaluations a step
-    weight: float
-
-    @property
-    def period(self) -> float:
-        """It moves with every n-th step, beside one whose period is a n-th of this."""
-        return self.rows / self.weight
-
-
-class _Sharing:
-    """The jobs of one model: each moves when it has been given less of the model's time for its weight than the others,
-    and along with others where that costs nothing."""
-
-    def __init__(self, works: Iterable[Work], pace: Pace) -> None:
-        self._loads = {work.job_id: (work, _load(work, pace, slots)) for work, slots in _divided(works, pace)}
-        kinds = Counter(load for _, load in self._loads.values())
-        rates = _rates(kinds, pace)
-        rates = {kind: rate + _rides(kind, kinds, rates, pace) for kind, rate in rates.items()}
-        # When each is done, in the time that is given to a job of weight 1.
-        self._ends = {
-            job_id: work.row_steps_left / load.rows / rates[load] for job_id, (work, load) in self._loads.items()
-        }
-
-    def seconds(self, job_id: str) -> float:
-        """Of the model's time, that this job needs."""
-        return self._ends[job_id] * self._loads[job_id][1].weight
-
-    def all_seconds(self) -> float:
-        return sum(map(self.seconds, self._ends))
-
-    def until(self, job_id: str) -> float:
-        """Seconds of the model's time that all of them are given until this one is done."""
-        end = self._ends[job_id]
-        return sum(load.weight * min(self._ends[other], end) for other, (_, load) in self._loads.items())
-
-
-def _divided(works: Iterable[Work], pace: Pace) -> Iterator[tuple[Work, int]]:
-    """How many images of each may be under way: the oldest has the slots, and the others enter beside it."""
-    free = pace.slots
-    for work in works:
-        most = max(free, pace.admission_limit)
-        yield work, most
-        free -= _images(work, most)
-
-
-def _load(work: Work, pace: Pace, most: int) -> _Load:
-    images, share = _images(work, most), weight(work.priority, _images(work, pace.slots), pace.slots)
-    return _Load(images, images * work.evaluations, share)
-
-
-def _rates(kinds: Counter[_Load], pace: Pace) -> dict[_Load, float]:
-    """Steps of each a second, in the time that is given to a job of weight 1."""
-    ordered = sorted(kinds, key=lambda kind: kind.period)
-    often = [1 / kind.period for kind in ordered] + [0.0]
-    seconds, found = 0.0, dict[_Load, float]()
-    # With those that move rarest all others move too; between two of their steps are those of all but them.
-    for i, rows in reversed(list(enumerate(accumulate(kind.rows * kinds[kind] for kind in ordered)))):
-        kind = ordered[i]
-        seconds += (often[i] - often[i + 1]) * pace.of(round(rows)) / rows
-        found[kind] = 1 / (seconds * kind.period**2)  # its weight, over what its rows cost
-    return found
-
-
-def _rides(kind: _Load, kinds: Counter[_Load], rates: dict[_Load, float], pace: Pace) -> float:
-    """Steps a second, in the same time, in which it rides along with others."""
-    return sum(
-        rates[other] * number * min(1.0, other.images / pace.slots)
-        for other, number in kinds.items()
-        if other.period > kind.period
-        and pace.of(round(other.rows + kind.rows)) <= (1 + MAX_RIDER_SLOWDOWN) * pace.of(round(other.rows))
-    )
+PRECISION = 16  # a quantum lasts at most this part of the simulated time
+BUDGET = 2000  # visits of waves: a few milliseconds
+UNKNOWN_START_SECONDS = 30.0  # until a waiting job begins, where no pace is known: about one compilation
 
 
 class Forecast:
-    """Seconds until jobs are done, from what runs now."""
+    """Seconds until jobs are done.
 
-    def __init__(self, running: Sequence[Work], paces: Mapping[str, Pace], workers: int) -> None:
-        self.running = len(running)
-        self._paces, self._workers = paces, max(1, workers)
-        self._works: defaultdict[str, dict[str, Work]] = defaultdict(dict)  # by model
-        for work in running:
-            self._works[work.model][work.job_id] = work
-        self._sharing = cache(lambda model: _Sharing(self._works[model].values(), paces[model]))
+    running  works that have begun, oldest first
+    waiting  works at the front of the queue, in order
+    ahead    of queued jobs, by id: all that waits before them, also behind `waiting`
+    wanted   ids of jobs to forecast; all by default
+    """
+
+    def __init__(
+        self,
+        running: Sequence[Work],
+        waiting: Sequence[Work],
+        paces: Mapping[str, Pace],
+        workers: int,
+        *,
+        ahead: Mapping[str, Ahead] | None = None,
+        wanted: set[str] | None = None,
+    ) -> None:
+        self._running, self._waiting, self._paces = running, waiting, paces
+        self._workers = max(1, workers)
+        self._ahead = ahead or {}
+        self._wanted = {work.job_id for work in [*running, *waiting]} if wanted is None else wanted
 
     @classmethod
-    def now(cls, redis: Redis, records: Records) -> Forecast:
-        return cls(records.running(), models.paces(redis), models.live_workers(redis))
+    def now(cls, redis: Redis, records: Records, shown: Sequence[Record] = ()) -> Forecast:
+        """For these records, of which one may be about to be queued; for all jobs by default."""
+        queued = [record for record in shown if record.status is Status.QUEUED]
+        first, ahead = records.backlog([record.order for record in queued])
+        places = {record.id: place for record, place in zip(queued, ahead, strict=True)}
+        running = {work.job_id: work for work in records.running()}
+        running |= {record.id: record.work for record in shown if record.status is Status.RUNNING}
+        known = running.keys() | {work.job_id for work in first}
+        for record in queued:
+            if record.id not in known and places[record.id].jobs <= len(first):
+                first.insert(places[record.id].jobs, record.work)
+        waiting = [work for work in first if work.job_id not in running]
+        wanted = {record.id for record in shown if not record.status.ended} or None
+        paces, workers = models.paces(redis), models.live_workers(redis)
+        return cls(list(running.values()), waiting, paces, workers, ahead=places, wanted=wanted)
 
-    def seconds(self, work: Work, ahead: Ahead | None) -> float | None:
-        """Until this job is done; None where a model's pace is not known yet.
+    def position(self, job_id: str) -> int | None:
+        """How many jobs wait before a queued one."""
+        return self._ahead[job_id].jobs if job_id in self._ahead else None
 
-        ahead  what waits before it; None for one that runs
-        """
-        if not {work.model, *self._works, *(ahead.row_steps if ahead else ())} <= self._paces.keys():
+    def seconds(self, work: Work) -> float | None:
+        """Until the job is done; None where the pace of a model before it has never been measured."""
+        ahead = self._ahead.get(work.job_id, Ahead(0, {}))
+        if not {work.model, *ahead.row_steps} <= self._paces.keys() or self._simulation is None:
             return None
-        if ahead is None or (ahead.jobs == 0 and self._has_room(work)):
-            return round(self._shared(work), 1)
-        backlog = self.backlog(ahead)
-        assert backlog is not None
-        return round(backlog + _Sharing([work], self._paces[work.model]).seconds(work.job_id), 1)
+        return round(self._simulation.end(work, ahead), 1)
 
-    def backlog(self, ahead: Ahead) -> float | None:
-        """Seconds of work that runs or waits, in full batches; None where a model's pace is not known yet."""
-        left = defaultdict(float, ahead.row_steps)
-        for model, works in self._works.items():
-            left[model] += sum(work.row_steps_left for work in works.values())
-        if not left.keys() <= self._paces.keys():
+    def start_seconds(self) -> float:
+        """Until the next waiting job begins and its place in the queue is free."""
+        if self._simulation is None:
+            return UNKNOWN_START_SECONDS
+        later = [seconds for seconds in self._simulation.begun if seconds > 0]
+        return later[0] if later else self._simulation.mean_seconds
+
+    @cached_property
+    def _simulation(self) -> _Simulation | None:
+        """None where a pace is unknown."""
+        if not {work.model for work in [*self._running, *self._waiting]} <= self._paces.keys():
             return None
-        paces = ((self._paces[model], row_steps) for model, row_steps in left.items())
-        return sum(row_steps * pace.of(pace.batch) / pace.batch for pace, row_steps in paces) / self._workers
-
-    def _shared(self, work: Work) -> float:
-        """Beside those that run, each of which is given time by its weight until it is done."""
-        if work.job_id in self._works[work.model]:
-            mine = self._sharing(work.model)
-        else:
-            mine = _Sharing([*self._works[work.model].values(), work], self._paces[work.model])
-        own, total = mine.seconds(work.job_id), mine.until(work.job_id)
-        for model in self._works.keys() - {work.model}:  # models share a worker's time evenly
-            total += min(total, self._sharing(model).all_seconds())
-        return own + (total - own) / self._workers
-
-    def _has_room(self, work: Work) -> bool:
-        """Whether it would enter at once, as the engine decides on that."""
-        pace, others = self._paces[work.model], self._works[work.model].values()
-        free = pace.slots * self._workers - sum(_images(other, pace.slots) for other in others)
-        if free > 0:
-            return True
-        if work.priority == "batch" and any(other.priority == "batch" for other in others):
-            return False
-        inside = sum(_images(other, pace.admission_limit) for other in others)
-        return inside < (pace.slots + pace.reserve) * self._workers
+        simulation = _Simulation(self._running, self._waiting, self._paces, self._workers)
+        simulation.run(self._wanted)
+        return simulation
 
 
-def _images(work: Work, most: int) -> int:
-    """Those that may be under way at once, of those that are left."""
-    return max(1, min(work.images - work.images_done, most))
+class _Worker:
+    """One worker: a scheduler per model, which share its time evenly."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.schedulers: dict[str, Scheduler] = {}
+        self._spent: dict[str, float] = {}  # seconds that each model was given
+        self._last: dict[str, float] = {}  # seconds of each model's last quantum
+
+    @property
+    def idle(self) -> bool:
+        return all(scheduler.idle for scheduler in self.schedulers.values())
+
+    @property
+    def jobs(self) -> int:
+        return sum(len(scheduler.keys) for scheduler in self.schedulers.values())
+
+    def has_room(self, work: Work) -> bool:
+        return all(scheduler.has_room(work.priority) for scheduler in self.schedulers.values())
+
+    def begin(self, work: Work, pace: Pace) -> Scheduler:
+        if work.model not in self.schedulers:
+            self.seconds += pace.ready_seconds
+            self.schedulers[work.model] = Scheduler(pace)
+        if self.schedulers[work.model].idle:
+            busy = [self._spent[model] for model, scheduler in self.schedulers.items() if not scheduler.idle]
+            self._spent[work.model] = min(busy, default=0.0)
+        self.schedulers[work.model].add(_job(work, pace))
+        return self.schedulers[work.model]
+
+    def step(self) -> dict[str, float]:
+        """One quantum of the model that has had the least time; returns when jobs ended in it."""
+        busy = [model for model, scheduler in self.schedulers.items() if not scheduler.idle]
+        model = min(busy, key=self._spent.__getitem__)
+        scheduler = self.schedulers[model]
+        decision = scheduler.decide(self._last.get(model, 0.0))
+        quantum = self.seconds / PRECISION
+        waves = sorted(decision.moving, key=lambda wave: wave.steps_left)
+        rows = sum(wave.evaluations for wave in waves)
+        steps = max(1, min(int(quantum / scheduler.pace.of(rows)), waves[-1].steps_left))
+        seconds, done, ends = 0.0, 0, dict[str, float]()
+        for wave in waves:  # which end in turn, and leave fewer rows to each step
+            until = min(steps, wave.steps_left)
+            if until > done:
+                seconds, done = seconds + (until - done) * scheduler.pace.of(rows), until
+            rows -= wave.evaluations
+            if wave.steps_left <= steps:
+                ends[wave.job.key] = self.seconds + seconds
+        scheduler.advance(steps)
+        self.seconds += seconds
+        self._spent[model] += seconds
+        self._last[model] = seconds
+        left = scheduler.keys
+        return {key: end for key, end in ends.items() if key not in left}
+
+
+class _Simulation:
+    """The workers from now on."""
+
+    def __init__(
+        self, running: Sequence[Work], waiting: Sequence[Work], paces: Mapping[str, Pace], workers: int
+    ) -> None:
+        self._paces = paces
+        self._workers = [_Worker() for _ in range(workers)]
+        self._waiting = deque(waiting)
+        self._taken = dict.fromkeys(paces, 0.0)  # row-steps of waiting jobs that have begun since, by model
+        self._ends: dict[str, float] = {}
+        self.begun: list[float] = []  # when waiting jobs begin
+        works = [*running, *waiting]
+        total = sum(self._seconds(work.model, work.row_steps_left) for work in works)
+        self.mean_seconds = total / workers / max(1, len(works))  # between the ends of two jobs
+        for work in running:
+            worker = min(self._workers, key=lambda worker: worker.jobs)
+            worker.begin(work, paces[work.model]).admit()  # so that each enters as it did, beside those before it
+
+    def run(self, wanted: set[str]) -> None:
+        """Until all wanted jobs have ended or the budget is spent."""
+        budget = BUDGET
+        while budget > 0 and not wanted <= self._ends.keys():
+            self._take()
+            busy = [worker for worker in self._workers if not worker.idle]
+            if not busy:
+                return
+            worker = min(busy, key=lambda worker: worker.seconds)
+            self._ends |= worker.step()
+            budget -= 2 + sum(len(scheduler.waves) for scheduler in worker.schedulers.values())
+
+    def end(self, work: Work, ahead: Ahead) -> float:
+        """When a job ends: as simulated, or by the work before it over the rate of full batches."""
+        if work.job_id in self._ends:
+            return self._ends[work.job_id]
+        inside = self._inside()
+        if work.job_id in inside:  # equal shares: each of the others has done as much when this one ends
+            own = inside[work.job_id]
+            return self._now + sum(min(own, other) for other in inside.values()) / len(self._workers)
+        before = sum(
+            self._seconds(model, row_steps - self._taken[model]) for model, row_steps in ahead.row_steps.items()
+        )
+        pace = self._paces[work.model]
+        return self._now + (sum(inside.values()) + before) / len(self._workers) + _alone(work, pace)
+
+    @property
+    def _now(self) -> float:
+        busy = [worker for worker in self._workers if not worker.idle]
+        return min(worker.seconds for worker in busy or self._workers)
+
+    def _take(self) -> None:
+        """Waiting jobs begin where a worker has room for the first of them."""
+        while self._waiting:
+            free = [worker for worker in self._workers if worker.has_room(self._waiting[0])]
+            if not free:
+                return
+            work = self._waiting.popleft()
+            worker = min(free, key=lambda worker: (worker.seconds, worker.jobs))
+            self.begun.append(worker.seconds)
+            self._taken[work.model] += work.row_steps
+            worker.begin(work, self._paces[work.model])
+
+    def _inside(self) -> dict[str, float]:
+        """Seconds of work that is left of each job that has begun."""
+        return {
+            key: self._seconds(model, row_steps)
+            for worker in self._workers
+            for model, scheduler in worker.schedulers.items()
+            for key, row_steps in scheduler.row_steps_left().items()
+        }
+
+    def _seconds(self, model: str, row_steps: float) -> float:
+        pace = self._paces[model]
+        return max(0.0, row_steps) * pace.of(pace.batch) / pace.batch
+
+
+def _job(work: Work, pace: Pace) -> Job:
+    """A job as far as its record tells: images that are under way are taken to be at one row."""
+    left = work.images - work.images_done
+    count = min(left, pace.slots)
+    begun = work.steps_done - work.images_done * work.steps
+    row = min(work.steps - 1, begun // count) if count > 0 else 0
+    if row and begun - row * count:  # of many waves, as many images as can have come that far
+        count = max(1, min(left, round(begun / row)))
+    spans = [Span(work.images - left, count, row), Span(work.images - left + count, left - count)]
+    return Job(work.job_id, work.priority, work.steps, deque(span for span in spans if span.count), work.evaluations)
+
+
+def _alone(work: Work, pace: Pace) -> float:
+    """Seconds of a job that has the machine to itself."""
+    images = work.images - work.images_done
+    return math.ceil(images / pace.slots) * work.steps * pace.of(min(images, pace.slots) * work.evaluations)

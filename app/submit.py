@@ -81,16 +81,16 @@ def _enqueue(
     settings: AppSettings,
 ) -> Accepted:
     record = Record.new(job_id, _spec(request, redis))
-    forecast, ahead = Forecast.now(redis, records), records.ahead(record)
     waiting = records.waiting()
     if waiting >= settings.max_queued:
-        backlog = forecast.backlog(ahead) or waiting
+        seconds = Forecast.now(redis, records).start_seconds()
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             f"the queue is full with {waiting} jobs: try again after the seconds in Retry-After",
-            headers={"Retry-After": str(max(1, math.ceil(backlog / (forecast.running + waiting))))},
+            headers={"Retry-After": str(max(1, math.ceil(seconds)))},
         )
-    queued = Queued(position=ahead.jobs, eta_seconds=forecast.seconds(record.work, ahead))
+    forecast = Forecast.now(redis, records, [record])
+    queued = Queued(position=forecast.position(record.id) or 0, eta_seconds=forecast.seconds(record.work))
     keep = int(settings.keep_days * 86400)
     pipeline.multi()
     records.create(record, queued, pipeline)

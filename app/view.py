@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 from redis import Redis
 
@@ -31,25 +30,26 @@ def _shown(spec: JobSpec) -> JobSpec:
 
 
 class Viewer:
-    """Shows records beside each other: a job's place and time depend on those before it."""
+    """Makes views of records, all those of one `views` from one pass over the queue and one forecast."""
 
     def __init__(self, redis: Redis, records: Records, store: RedisStore) -> None:
         self._redis, self._records, self._store = redis, records, store
 
-    @cached_property
-    def _forecast(self) -> Forecast:
-        return Forecast.now(self._redis, self._records)
+    def view(self, record: Record) -> JobView:
+        return self.views([record])[0]
 
     def views(self, records: Sequence[Record]) -> list[JobView]:
-        return [self.view(record) for record in records]
+        if all(record.status.ended for record in records):
+            return [self._view(record, None) for record in records]
+        forecast = Forecast.now(self._redis, self._records, records)
+        return [self._view(record, None if record.status.ended else forecast) for record in records]
 
-    def view(self, record: Record) -> JobView:
-        ahead = self._records.ahead(record) if record.status is Status.QUEUED else None
+    def _view(self, record: Record, forecast: Forecast | None) -> JobView:
         return JobView(
             id=record.id,
             status=record.status,
-            position=None if ahead is None else ahead.jobs,
-            eta_seconds=None if record.status.ended else self._forecast.seconds(record.work, ahead),
+            position=None if forecast is None else forecast.position(record.id),
+            eta_seconds=None if forecast is None else forecast.seconds(record.work),
             request=_shown(record.spec),
             progress=Progress(
                 images_done=record.images_done,

@@ -7,6 +7,7 @@ a consistent record. A change that watchers follow appends its event in the same
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +18,7 @@ from jobs import keys, scripts
 from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
 from jobs.work import ALWAYS, MEANWHILE, Ahead, Work
 
-# What waits before a place in the queue: how many jobs, and each model's work. In Redis, since a queue may be long.
-_AHEAD = """
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
-local work = {}
-for _, id in ipairs(ids) do
-  local held = redis.call('HMGET', JOB .. id, 'model', 'row_steps')
-  if held[1] then work[held[1]] = (work[held[1]] or 0) + tonumber(held[2]) end
-end
-local found = {#ids}
-for model, row_steps in pairs(work) do
-  found[#found + 1] = model
-  found[#found + 1] = string.format('%.0f', row_steps)
-end
-return found
-""".replace("JOB", repr(keys.job("")))
+DETAILED = 128  # waiting jobs that forecasts simulate one by one
 
 LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
 
@@ -113,7 +100,7 @@ class Records:
         self._save = redis.register_script(scripts.SAVE)
         self._put_back = redis.register_script(scripts.PUT_BACK)
         self._end = redis.register_script(scripts.END)
-        self._ahead = redis.register_script(_AHEAD)
+        self._backlog = redis.register_script(scripts.BACKLOG)
 
     def create(self, record: Record, queued: Queued, pipeline: Pipeline) -> None:
         """Adds a new record and its `queued` event to a transaction."""
@@ -171,11 +158,13 @@ class Records:
         """Whether the first job in the queue has the priority `interactive`."""
         return int(self._redis.zcount(keys.WAITING, "-inf", f"({LATER}")) > 0
 
-    def ahead(self, record: Record) -> Ahead:
-        """What waits before this one, which waits too or is about to."""
-        jobs, *work = self._ahead(keys=[keys.WAITING], args=[repr(record.order)])
-        models, row_steps = work[::2], work[1::2]
-        return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
+    def backlog(self, orders: Sequence[float]) -> tuple[list[Work], list[Ahead]]:
+        """The first waiting jobs, and what waits before each of these orders, which need not be of waiting jobs."""
+        rising = sorted(orders)
+        first, ahead = self._backlog(keys=[keys.WAITING], args=[DETAILED, *map(repr, rising)])
+        places = {order: _ahead(*place) for order, place in zip(rising, ahead, strict=True)}
+        works = [Work.read(job_id.decode(), fields) for job_id, *fields in first]
+        return works, [places[order] for order in orders]
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[Record], str | None]:
         """Jobs, newest first, and the next page's cursor: `created_at:id` of this page's last job."""
@@ -259,6 +248,12 @@ class Records:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
+
+
+def _ahead(jobs: int, *work: bytes) -> Ahead:
+    """From one of the script's replies: a count, then models and their row-steps in turn."""
+    models, row_steps = work[::2], work[1::2]
+    return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
 
 
 def _parse(job_id: str, fields: dict[bytes, bytes]) -> Record | None:

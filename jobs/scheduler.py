@@ -130,13 +130,23 @@ class Scheduler:
         """A job's images that have not entered the batch."""
         return [span for job in self._jobs if job.key == key for span in job.waiting]
 
+    def row_steps_left(self) -> dict[str, float]:
+        """Network evaluations that are left, by job."""
+        left = {
+            job.key: sum(job.evaluations_of(span) * (job.steps - span.row) for span in job.waiting)
+            for job in self._jobs
+        }
+        for wave in self.waves:
+            left[wave.job.key] += wave.evaluations * wave.steps_left
+        return left
+
     def decide(self, seconds: float | None = None) -> Decision:
         """The next step.
 
         seconds  measured duration of the last step; by default what the pace expects
         """
         self._charge(seconds)
-        entering = self._admit()
+        entering = self.admit()
         charged, others = self._due()
         self._last = Decision(entering, charged, self._riders(charged, others))
         return self._last
@@ -159,7 +169,7 @@ class Scheduler:
             share = weight(job.priority, job.images_left, self.pace.slots)
             job.virtual_time += seconds * wave.evaluations / evaluations / share
 
-    def _admit(self) -> list[Wave]:
+    def admit(self) -> list[Wave]:
         """Lets waiting images in, first of jobs that have none inside: these enter even where the slots are full."""
         oldest_batch = self._oldest_batch()
 

@@ -7,6 +7,7 @@ presumed dead cannot overwrite its successor, and nothing follows a terminal eve
 from __future__ import annotations
 
 from jobs import keys
+from jobs.work import ALWAYS, MEANWHILE
 
 _FENCED = """
 local current = redis.call('HMGET', KEYS[1], 'attempt', 'status')
@@ -166,4 +167,37 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 if total == 0 then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], total) end
 """.replace("JOB", repr(keys.job("")))
+)
+
+_FIELDS = (*ALWAYS, *MEANWHILE)
+# The queue in one pass: the first ARGV[1] waiting jobs, and what waits before each of the orders ARGV[2] …, which rise:
+# how many jobs, and each model's work.
+BACKLOG = (
+    """
+local waiting = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local first, ahead, row_steps, jobs = {}, {}, {}, 0
+local function note_until(order)
+  while ARGV[#ahead + 2] and tonumber(ARGV[#ahead + 2]) <= order do
+    local place = {jobs}
+    for model, steps in pairs(row_steps) do
+      place[#place + 1] = model
+      place[#place + 1] = string.format('%.0f', steps)
+    end
+    ahead[#ahead + 1] = place
+  end
+end
+for i = 1, #waiting, 2 do
+  note_until(tonumber(waiting[i + 1]))
+  local fields = redis.call('HMGET', JOB .. waiting[i], FIELDS)
+  if #first < tonumber(ARGV[1]) and fields[1] then
+    first[#first + 1] = {waiting[i], unpack(fields, 1, FIELD_COUNT)}
+  end
+  if fields[1] then row_steps[fields[1]] = (row_steps[fields[1]] or 0) + tonumber(fields[5]) end
+  jobs = jobs + 1
+end
+note_until(math.huge)
+return {first, ahead}
+""".replace("JOB", repr(keys.job("")))
+    .replace("FIELD_COUNT", str(len(_FIELDS)))
+    .replace("FIELDS", ", ".join(map(repr, _FIELDS)))
 )

@@ -1,4 +1,4 @@
-"""Jobs as forecasts see them: what is to be done, and how far it has come."""
+"""Jobs as forecasts see them: their work and their progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 from jobs.schema import Priority
 
-# The fields of a job's record that hold its Work: those that never change, and those that are not there from the start.
+# Fields of a job's record that hold its Work: those that never change, and those that are missing at first.
 ALWAYS = ("model", "priority", "images", "steps", "row_steps")
 MEANWHILE = ("steps_done", "images_done")
 
@@ -27,7 +27,7 @@ class Work:
 
     @classmethod
     def read(cls, job_id: str, fields: list[bytes | None]) -> Self:
-        """From the record's fields ALWAYS and MEANWHILE, as they lie in Redis."""
+        """From the record's fields ALWAYS and MEANWHILE, as read from Redis."""
         model, priority, images, steps, row_steps, steps_done, images_done = (field or b"0" for field in fields)
         return cls(
             job_id=job_id,
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def evaluations(self) -> float:
-        """Of the network, a step of one image: 2 where all are guided."""
+        """Of the network, per step of one image: 2 where all are guided."""
         return self.row_steps / (self.images * self.steps)
 
     @property
@@ -52,7 +52,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What waits before a job."""
+    """Work that waits before a job."""
 
     jobs: int
     row_steps: dict[str, float]  # by model

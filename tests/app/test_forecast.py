@@ -1,35 +1,24 @@
-"""Forecasts beside what the engine then does, in its own time: how long each step takes is given."""
+"""Forecasts compared with the scheduler run step by step, where a step takes what the pace says."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from collections import deque
 from typing import Any
 
 import pytest
-import torch
 
-from app.forecast import Forecast
+from app.forecast import BUDGET, UNKNOWN_START_SECONDS, Forecast
 from jobs.pace import Pace
 from jobs.records import Record
+from jobs.scheduler import Decision, Job, Scheduler, Span
 from jobs.schema import JobSpec
 from jobs.work import Ahead, Work
 from tests.jobs.made import spec
-from worker.catalog import Model, load_model
-from worker.sampling import network
-from worker.sampling.engine import Engine, Task
 
 # mnist on two cores
 PACE = Pace(rows=[2, 4, 8, 16, 32, 64], seconds=[0.006, 0.008, 0.011, 0.018, 0.032, 0.061], slots=64)
 SMALL, LARGE = {"count": 1}, {"count": 1000}
-
-
-@pytest.fixture(scope="module")
-def model(tiny: Path) -> Model:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "can_compile", lambda: False)
-        loaded = load_model(tiny, torch.device("cpu"), slots=64, max_count=1000)
-    loaded.network._pace = PACE
-    return loaded
 
 
 def asked(**fields: Any) -> JobSpec:
@@ -41,18 +30,16 @@ def works(specs: list[JobSpec]) -> list[Work]:
     return [Record.new(str(i), each).work for i, each in enumerate(specs)]
 
 
-def finished_at(model: Model, specs: list[JobSpec], whose: int) -> float:
-    """The engine's own time until a job's last image is done, all of them having begun one after another."""
-    engine = Engine(model.network, model.shape)
-    model.network._forward = lambda x, t, labels: torch.zeros_like(x)
+def scheduled_end(specs: list[JobSpec], whose: int) -> float:
+    """When a job's last image is done, step by step; the jobs have entered one after another."""
+    scheduler, seconds = Scheduler(PACE), 0.0
     for i, each in enumerate(specs):
-        engine.add(Task.of(str(i), each, model.checkpoint.schedule, 1))
-        engine.step()
-    left, seconds = specs[whose].count, 0.0
-    while left:
-        steps = engine.step()
-        seconds += PACE.of(sum(step.evaluations for step in steps))
-        left -= sum(len(step.x0) for step in steps if step.last and step.task.key == str(whose))
+        evaluations = bytes(1 if each.guidance(image) == 1 else 2 for image in range(each.count))
+        scheduler.add(Job(str(i), each.priority, each.steps, deque([Span(0, each.count)]), evaluations))
+        scheduler.admit()
+    while str(whose) in scheduler.keys:
+        seconds += PACE.of(sum(wave.evaluations for wave in scheduler.decide().moving))
+        scheduler.advance()
     return seconds
 
 
@@ -75,39 +62,87 @@ def finished_at(model: Model, specs: list[JobSpec], whose: int) -> float:
     ],
     ids=str,
 )
-def test_within_a_fifth(model: Model, jobs: list[dict[str, Any]], whose: int) -> None:
+def test_forecast_is_within_20_percent_of_every_single_step(jobs: list[dict[str, Any]], whose: int) -> None:
     specs = [asked(**job) for job in jobs]
     running = works(specs)
-    expected = Forecast(running, {"tiny": PACE}, 1).seconds(running[whose], None)
-    assert expected == pytest.approx(finished_at(model, specs, whose), rel=0.2, abs=0.1)
+    expected = Forecast(running, [], {"tiny": PACE}, 1).seconds(running[whose])
+    assert expected == pytest.approx(scheduled_end(specs, whose), rel=0.2, abs=0.1)
 
 
-def test_a_job_that_waits_for_others_comes_after_their_work() -> None:
-    running = works([asked(**LARGE)])
-    forecast = Forecast(running, {"tiny": PACE}, 1)
+def test_queued_job_comes_after_the_work_before_it() -> None:
+    running = works([asked(**LARGE)] * 5)
     waits = Record.new("waits", asked(**SMALL)).work
-    full = PACE.of(64) / 64
-    expected = (30_000 + 5_000) * full + 30 * PACE.of(1)
-    assert forecast.seconds(waits, Ahead(7, {"tiny": 5_000.0})) == pytest.approx(expected, abs=0.1)
-    alone = forecast.seconds(waits, Ahead(0, {}))
-    assert alone is not None
-    assert alone < 1, "it enters at once, and has its share of the time"
+    ahead = {"waits": Ahead(200, {"tiny": 5_000.0})}  # more jobs than are simulated
+    expected = (5 * 30_000 + 5_000) * PACE.of(64) / 64
+    forecast = Forecast(running, [], {"tiny": PACE}, 1, ahead=ahead)
+    assert forecast.seconds(waits) == pytest.approx(expected, rel=0.05)
+    assert forecast.position("waits") == 200
 
 
-def test_two_workers_do_the_work_of_others_in_half_the_time() -> None:
-    running = works([asked(**LARGE)])
-    one, two = (Forecast(running, {"tiny": PACE}, workers) for workers in (1, 2))
-    ahead = Ahead(1, {})
-    assert two.backlog(ahead) == pytest.approx((one.backlog(ahead) or 0) / 2)
+def test_queued_job_that_has_room_enters_at_once() -> None:
+    running, waits = works([asked(**LARGE)]), Record.new("waits", asked(**SMALL)).work
+    seconds = Forecast(running, [waits], {"tiny": PACE}, 1).seconds(waits)
+    assert seconds is not None
+    assert seconds < 1
 
 
-def test_models_share_the_time_evenly() -> None:
+def test_job_half_done_needs_half_the_time() -> None:
+    [work] = works([asked(count=640, steps=1000)])
+    half = dataclasses.replace(work, images_done=320, steps_done=320_000)
+    whole_seconds, half_seconds = (Forecast([each], [], {"tiny": PACE}, 1).seconds(each) for each in (work, half))
+    assert whole_seconds == pytest.approx(640_000 * PACE.of(64) / 64, rel=0.02)
+    assert half_seconds == pytest.approx(320_000 * PACE.of(64) / 64, rel=0.02)
+
+
+def test_two_workers_halve_the_time_of_a_queue() -> None:
+    waiting = works([asked(count=64, steps=100)] * 12)
+    one, two = (Forecast([], waiting, {"tiny": PACE}, workers).seconds(waiting[-1]) for workers in (1, 2))
+    assert one == pytest.approx(12 * 100 * PACE.of(64), rel=0.1)
+    assert two == pytest.approx(6 * 100 * PACE.of(64), rel=0.1)
+
+
+def test_models_share_a_workers_time_evenly() -> None:
     running = works([asked(count=64), asked(count=64, model="other")])
     paces = {"tiny": PACE, "other": PACE}
-    assert Forecast(running, paces, 1).seconds(running[0], None) == pytest.approx(2 * 30 * 0.061, rel=0.05)
+    assert Forecast(running, [], paces, 1).seconds(running[0]) == pytest.approx(2 * 30 * 0.061, rel=0.05)
 
 
-def test_without_a_pace_there_is_no_forecast() -> None:
+def test_time_until_a_model_is_ready_is_added() -> None:
     running = works([asked(**SMALL)])
-    assert Forecast(running, {}, 1).seconds(running[0], None) is None
-    assert Forecast([], {"tiny": PACE}, 1).seconds(running[0], Ahead(1, {"other": 3.0})) is None
+    loading = PACE.model_copy(update={"ready_seconds": 9.0})
+    assert Forecast(running, [], {"tiny": loading}, 1).seconds(running[0]) == pytest.approx(9 + 30 * 0.006, abs=0.1)
+
+
+def test_unknown_pace_gives_no_forecast_and_a_default_retry_after() -> None:
+    running = works([asked(**SMALL)])
+    assert Forecast(running, [], {}, 1).seconds(running[0]) is None
+    assert Forecast([], [], {"tiny": PACE}, 1, ahead={"0": Ahead(1, {"other": 3.0})}).seconds(running[0]) is None
+    assert Forecast(running, running, {}, 1).start_seconds() == UNKNOWN_START_SECONDS
+
+
+def test_start_is_when_the_first_waiting_job_finds_room() -> None:
+    running = works([asked(count=64, steps=100)] * 40)
+    waits = Record.new("waits", asked(**SMALL)).work
+    seconds = Forecast(running, [waits], {"tiny": PACE}, 1).start_seconds()
+    assert 100 * PACE.of(64) / 2 < seconds < 40 * 100 * PACE.of(64)
+
+
+@pytest.mark.parametrize("count", [1, 64, 4096])
+def test_long_queues_cost_a_bounded_number_of_decisions(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions = 0
+    decide = Scheduler.decide
+
+    def counted(scheduler: Scheduler, seconds: float | None = None) -> Decision:
+        nonlocal decisions
+        decisions += 1
+        return decide(scheduler, seconds)
+
+    monkeypatch.setattr(Scheduler, "decide", counted)
+    one = dataclasses.replace(works([asked(count=1, steps=1000)])[0], images=count, row_steps=count * 1000.0)
+    waiting = [dataclasses.replace(one, job_id=str(i)) for i in range(1000)]
+    forecast = Forecast([], waiting, {"tiny": PACE}, 1)
+    assert forecast.seconds(waiting[0]) is not None
+    assert decisions < BUDGET
+    row_steps = {"tiny": 999 * count * 1000.0}
+    last = Forecast([], waiting, {"tiny": PACE}, 1, ahead={"999": Ahead(999, row_steps)}).seconds(waiting[-1])
+    assert last == pytest.approx(1000 * count * 1000 * PACE.of(64) / 64, rel=0.1)

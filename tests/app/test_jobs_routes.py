@@ -124,3 +124,11 @@ def test_job_unknown_to_rq_can_be_canceled(http: httpx.Client, redis: Redis) -> 
 
 def test_cursor_with_non_ascii_digits_is_422(http: httpx.Client) -> None:
     assert_problem(http.get("/jobs", params={"cursor": "\N{ARABIC-INDIC DIGIT THREE}:" + "0" * 32}), 422, "cursor")
+
+
+def test_page_of_jobs_reads_the_queue_once(http: httpx.Client, redis: Redis) -> None:
+    for _ in range(5):
+        generate(http)
+    before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert [job["position"] for job in http.get("/jobs").json()["jobs"]] == [4, 3, 2, 1, 0]
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1

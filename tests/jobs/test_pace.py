@@ -1,4 +1,4 @@
-"""What a batch takes, between and beyond what was measured; and who is given how much time."""
+"""Duration of a batch between and beyond the measured sizes, and weights of jobs."""
 
 from __future__ import annotations
 

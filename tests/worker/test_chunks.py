@@ -1,4 +1,4 @@
-"""What is left of a job: everything that is not done, once."""
+"""Remaining images of a job: each that is not done, exactly once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def kept(first: int, count: int, row: int = 3) -> Chunk:
     return Chunk(first, count, row, x, -x)
 
 
-def test_a_part_comes_back_as_it_was() -> None:
+def test_decode_returns_the_encoded_chunk() -> None:
     chunk = kept(5, 3)
     again = Chunk.decode(chunk.encode())
     assert (again.first, again.count, again.row) == (5, 3, 3)
@@ -26,16 +26,16 @@ def test_a_part_comes_back_as_it_was() -> None:
     assert torch.equal(again.x0, chunk.x0)
 
 
-def test_a_new_job_is_one_part() -> None:
+def test_new_job_is_one_chunk() -> None:
     assert remaining(7, [], []) == [Chunk(0, 7)]
 
 
-def test_nothing_is_left_of_a_job_that_is_done() -> None:
+def test_finished_job_has_no_remaining_chunks() -> None:
     assert remaining(3, [0, 1, 2], [kept(0, 3)]) == []
 
 
 @given(st.data())
-def test_every_image_is_done_or_left_once_and_begun_where_it_was_kept(data: st.DataObject) -> None:
+def test_each_image_is_done_or_remaining_once_and_continues_from_its_kept_chunk(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 20))
     done = data.draw(st.sets(st.integers(0, count - 1)))
     cuts = sorted(data.draw(st.sets(st.integers(0, count), max_size=6)))

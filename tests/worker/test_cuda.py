@@ -1,4 +1,4 @@
-"""The same laws on a GPU. They hold by construction (one batch size, exact noise); here they are seen to."""
+"""Batch invariance on a GPU, where one fixed batch size and integer noise provide it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def images(model: Model, asked: JobSpec) -> torch.Tensor:
     return sample(model, asked)
 
 
-def test_an_image_alone_is_the_one_in_a_batch(model: Model) -> None:
+def test_image_alone_equals_image_in_batch(model: Model) -> None:
     together = images(model, spec(count=9, labels=[3] * 9, null_class=10, steps=20, guidance_scale=2.0))
     alone = spec(count=1, first_index=4, labels=[3], null_class=10, steps=20, guidance_scale=2.0)
     assert torch.equal(images(model, alone)[0], together[4])
 
 
-def test_noise_is_the_same_bits_as_on_the_cpu() -> None:
+def test_noise_equals_that_of_the_cpu() -> None:
     seeds, indices = torch.tensor([7, -1]), torch.tensor([0, 3])
     on_cpu = noise.x_T(seeds, indices, (3, 32, 32))
     assert torch.equal(noise.x_T(seeds.to(CUDA), indices.to(CUDA), (3, 32, 32)).cpu(), on_cpu)

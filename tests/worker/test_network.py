@@ -1,4 +1,4 @@
-"""The network as it is run: guided as the paper says, and blind to how many are asked about at once."""
+"""The network as sampling runs it: guidance, batch invariance, build and pace."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def rows(count: int) -> tuple[Tensor, Tensor, Tensor]:
     return x, t, torch.randint(0, NULL + 1, (count,), generator=generator)
 
 
-def test_without_guidance_it_is_the_network(model: Model) -> None:
+def test_without_guidance_output_equals_unet(model: Model) -> None:
     x, t, labels = rows(6)
     with torch.no_grad():
         expected = model.checkpoint.unet(x, t, labels).float()
     assert torch.equal(model.network(x, t, labels, torch.ones(6)), expected)
 
 
-def test_guidance_is_from_the_null_class_towards_the_label(model: Model) -> None:
+def test_guidance_equals_ho_and_salimans_eq_6(model: Model) -> None:
     """Ho & Salimans 2022, eq. 6, row by row with its own scale."""
     x, t, labels = rows(6)
     scale = torch.tensor([1.0, 2.0, 0.0, 1.0, 7.5, 1.5])
@@ -43,7 +43,7 @@ def test_guidance_is_from_the_null_class_towards_the_label(model: Model) -> None
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 16, 33])
-def test_a_row_is_the_same_at_every_size_of_batch(model: Model, count: int) -> None:
+def test_row_is_the_same_in_every_batch_size(model: Model, count: int) -> None:
     x, t, labels = rows(40)
     scale = torch.tensor([1.0, 3.0] * 20)
     whole = model.network(x, t, labels, scale)
@@ -52,15 +52,31 @@ def test_a_row_is_the_same_at_every_size_of_batch(model: Model, count: int) -> N
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 8])
 @pytest.mark.parametrize("bf16", [True, False])
-def test_a_batch_that_is_cut_is_the_same(tiny: Path, bf16: bool, slots: int) -> None:
+def test_split_batch_equals_whole_batch(tiny: Path, bf16: bool, slots: int) -> None:
     x, t, labels = rows(9)
     scale = torch.tensor([1.0, 3.0, 2.0] * 3)
     cut, whole = (load(tiny, bf16=bf16, slots=most).network for most in (slots, 80))
     assert torch.equal(cut(x, t, labels, scale), whole(x, t, labels, scale))
 
 
-def test_the_build_says_what_computes(tiny: Path) -> None:
+def test_build_names_versions_device_dtype_and_mode(tiny: Path) -> None:
     exact, fast = load(tiny, bf16=False).network, load(tiny, bf16=True).network
     assert exact.build != fast.build
     for word in (version("noisemill"), torch.__version__, "cpu", "float32", "eager"):
         assert word in exact.build
+
+
+def test_expected_pace_is_known_before_a_later_start_is_ready(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder of compiled code, with the seconds that an earlier start took to be ready."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    first = load(tiny, bf16=False, slots=24).network
+    assert first.expected_pace is None
+    first.warm()
+    second, third = (load(tiny, bf16=False, slots=24).network for _ in range(2))
+    second.warm()
+    assert third.expected_pace is not None
+    assert third.expected_pace.ready_seconds > 0
+    assert second.pace.ready_seconds == 0
+    assert second.pace.seconds == first.pace.seconds

@@ -1,4 +1,4 @@
-"""The best batch: the fewest rows that come near the best rate, found in few measurements, and not found twice."""
+"""The best batch size from measurements, and its cache on disk."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ def costs(each_step: float, each_row: float) -> Callable[[int], float]:
     return lambda rows: each_step + each_row * rows
 
 
-def test_where_rows_cost_nothing_the_largest_batch_is_best() -> None:
+def test_largest_batch_is_best_where_rows_cost_nothing() -> None:
     pace = MEASURED(costs(0.004, 0.0), 2, 100)
     assert pace.rows == [2, 4, 8, 16, 32, 64, 100]
     assert pace.seconds == [0.004] * 7
 
 
-def test_where_rows_cost_as_much_in_any_batch_a_small_one_is_best() -> None:
+def test_small_batch_is_best_where_cost_is_proportional_to_rows() -> None:
     assert MEASURED(costs(0.0, 0.001), 8, 100).rows == [8, 16]
     assert MEASURED(costs(0.0, 0.5), 8, 100).rows == [8], "unless they are slow"
     assert MEASURED(lambda rows: 0.001 * rows**2, 2, 100).rows == [2, 4, 8, 16]
 
 
-def test_in_between_it_is_the_fewest_rows_near_the_best_rate() -> None:
+def test_best_batch_is_the_smallest_within_2_percent_of_the_best_rate() -> None:
     """Of the most there could be, 128 rows have 97 %, and 256 have 98.5: little more, and twice the wait."""
     assert MEASURED(costs(0.004, 0.001), 2, 256).batch == 128
 
 
-def test_one_that_was_disturbed_does_not_end_the_search() -> None:
+def test_one_slow_size_does_not_end_the_search() -> None:
     assert MEASURED(lambda rows: 0.1 if rows == 8 else 0.004, 2, 64).batch == 64
 
 
-def test_a_machine_that_was_busy_for_a_moment_is_not_slow() -> None:
+def test_one_slow_measurement_is_repeated() -> None:
     taken = iter([1.5] + [0.01] * 100)
     assert MEASURED(lambda rows: next(taken), 2, 64).batch == 64
 
 
-def test_a_slow_network_is_not_measured_at_its_slowest() -> None:
+def test_large_batches_of_a_slow_network_are_not_measured() -> None:
     asked = []
 
     def seconds(rows: int) -> float:
@@ -55,7 +55,7 @@ def test_a_slow_network_is_not_measured_at_its_slowest() -> None:
     assert asked == [2, 2], "a step of more takes seconds, and tells little"
 
 
-def test_as_many_are_under_way_as_are_watched_together_where_that_is_quick() -> None:
+def test_slots_hold_all_images_of_a_frame_where_steps_are_short() -> None:
     assert MEASURED(costs(0.0, 0.001), 2, 1024).slots == 64, "though the best batch is of 16"
     assert MEASURED(costs(0.0, 0.001), 2, 20).slots == 20
     assert MEASURED(costs(0.004, 0.0), 2, 1024).slots == 1024
@@ -63,7 +63,7 @@ def test_as_many_are_under_way_as_are_watched_together_where_that_is_quick() -> 
     assert MEASURED(costs(0.0, 0.2), 2, 1024).slots == 2, "a step of 64 would take 13 seconds"
 
 
-def test_a_batch_that_the_memory_does_not_hold_is_not_used() -> None:
+def test_out_of_memory_limits_the_batch() -> None:
     def seconds(rows: int) -> float:
         if rows > 16:
             raise torch.OutOfMemoryError
@@ -74,16 +74,16 @@ def test_a_batch_that_the_memory_does_not_hold_is_not_used() -> None:
         MEASURED(seconds, 32, 100)
 
 
-def test_the_fastest_of_a_few_counts() -> None:
+def test_minimum_of_repeats_is_used() -> None:
     taken = iter([0.2, 0.1, 0.15] * 10)
     assert MEASURED(lambda rows: next(taken), 2, 2).seconds == [0.1]
 
 
-def test_what_was_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pace_is_kept_and_recalled_per_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (Pace(rows=[2, 8], seconds=[0.1, slow], slots=8) for slow in (0.2, 0.3))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     pacing.keep("a", first)
-    assert pacing.recall("a") is None, "there is nowhere to keep it"
+    assert pacing.recall("a") is None, "no folder is set"
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     assert pacing.recall("a") is None
     pacing.keep("a", first)

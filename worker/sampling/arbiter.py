@@ -103,13 +103,13 @@ class Arbiter:
             self.pause()
 
     def paces(self) -> dict[str, Pace]:
-        """Measured paces by model, each with its present drift. Called from other threads."""
+        """Measured or remembered paces by model, each with its present drift. Called from other threads."""
         found = {}
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
-            if model is not None and model.network.is_warm:
-                drift = self._drift.get(card.name, Drift()).ratio
-                found[card.name] = model.network.pace.model_copy(update={"drift": drift})
+            pace = None if model is None else model.network.expected_pace
+            if pace is not None:
+                found[card.name] = pace.model_copy(update={"drift": self._drift.get(card.name, Drift()).ratio})
         return found
 
     # Networks

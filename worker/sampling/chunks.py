@@ -1,4 +1,4 @@
-"""Parts of a job: consecutive images at one row of their table, before they enter the batch or as they were kept."""
+"""Consecutive images of a job at one row of their table: not begun, or saved by an earlier attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 class Chunk:
     """Images `first` … of a job, `row` rows of the table done.
 
-    x, x0  (count, C, H, W) float32: where they stand, and x̂0 of the row before; None where nothing is done
+    x, x0  (count, C, H, W) float32: the images at that row, and x̂0 of the row before; None if not begun
     """
 
     first: int
@@ -26,11 +26,11 @@ class Chunk:
 
     @property
     def nbytes(self) -> int:
-        """Of what is to be kept of it."""
+        """Size of its tensors."""
         return sum(tensor.nbytes for tensor in (self.x, self.x0) if tensor is not None)
 
     def cut(self, start: int, stop: int) -> Chunk:
-        """Those of its images that are the job's `start` … `stop` - 1."""
+        """The part with the job's images `start` … `stop` - 1, all of which it holds."""
         chunk = replace(self, first=start, count=stop - start)
         if self.x is None or self.x0 is None:
             return chunk
@@ -38,7 +38,7 @@ class Chunk:
         return replace(chunk, x=self.x[inside], x0=self.x0[inside])
 
     def encode(self) -> bytes:
-        """As bytes, of what has been begun."""
+        """Serialized as safetensors; it must have been begun."""
         assert self.x is not None
         assert self.x0 is not None
         tensors = {"x": self.x, "x0": self.x0, "place": torch.tensor([self.first, self.row])}
@@ -52,7 +52,7 @@ class Chunk:
 
 
 def remaining(count: int, done: Iterable[int], kept: Iterable[Chunk]) -> list[Chunk]:
-    """What is to be done of a job of `count` images: the kept chunks, and the others from the beginning."""
+    """Remaining images of a job of `count`: those in kept chunks continue there, the others begin anew."""
     missing, chunks = set(range(count)) - set(done), []
     for chunk in kept:
         chunks += [chunk.cut(*run) for run in _runs(missing & set(range(chunk.first, chunk.first + chunk.count)))]
@@ -62,7 +62,7 @@ def remaining(count: int, done: Iterable[int], kept: Iterable[Chunk]) -> list[Ch
 
 
 def _runs(positions: set[int]) -> Iterator[tuple[int, int]]:
-    """Consecutive numbers as start and stop."""
+    """Start and stop of each run of consecutive numbers."""
     for _, group in groupby(enumerate(sorted(positions)), lambda pair: pair[1] - pair[0]):
         run = [position for _, position in group]
         yield run[0], run[-1] + 1

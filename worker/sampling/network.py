@@ -1,7 +1,6 @@
-"""The network as it is run for sampling: its precision, its compilation, its guidance, its padding.
+"""The network as sampling runs it: precision, compilation, guidance and padding.
 
-What is chosen here is part of the build: pictures are the same bytes on the same build, and a build is never
-left silently for another one.
+These choices are part of the build: images are the same bytes on the same build, so a build never changes silently.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ log = structlog.get_logger()
 # let the number of neighbours into the picture.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
-CUDA_BATCH = 256  # the one size of all batches there, where bytes matter: not measured, since it is part of the build
-MOST_MODELS = 256  # that one process may compile
+CUDA_BATCH = 256  # fixed CUDA batch size in deterministic mode: not measured, since it is part of the build
+MAX_COMPILED_MODELS = 256  # per process
 
 
 class Network:
-    """A checkpoint's U-Net, ready to be asked about a batch of rows at different timesteps.
+    """A checkpoint's U-Net, which predicts a batch of rows at different timesteps.
 
-    most           rows in a batch; how many are best is measured
-    deterministic  a row is the same bits in whatever batch. On CUDA every size may choose other kernels, so that there
-                   is one size then; on a CPU it holds at every size from the smallest
+    most           maximum rows in a batch; the best number is measured
+    deterministic  a row is the same bits in any batch. On CUDA each size may choose other kernels, so that one size
+                   is used then; on a CPU this holds at every size from the smallest
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, most: int, *, deterministic: bool = True) -> None:
@@ -56,14 +55,14 @@ class Network:
         if self._compiles:
             # Every network shares UNet.forward, for which dynamo would otherwise grow shapes dynamic from one model
             # to the next, and after eight of them run eagerly without a word: other bytes, by order of arrival.
-            torch._dynamo.config.recompile_limit = MOST_MODELS
+            torch._dynamo.config.recompile_limit = MAX_COMPILED_MODELS
             torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._run = compiled(self._unet, device) if self._compiles else self._unet
         self._pace: Pace | None = None
 
     @cached_property
     def build(self) -> str:
-        """What computes here, in words."""
+        """Versions, device, precision and mode, which determine the bytes."""
         how = "compiled" if self._compiles else "eager"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
         dtype, size = str(self.dtype).removeprefix("torch."), f" by {self._most}" if self._one_size else ""
@@ -72,7 +71,7 @@ class Network:
 
     @property
     def pace(self) -> Pace:
-        """How fast it is, and its best batch."""
+        """Duration of its batches, and the best size."""
         self.warm()
         assert self._pace is not None
         return self._pace
@@ -82,29 +81,37 @@ class Network:
         return self._pace is not None
 
     @property
+    def expected_pace(self) -> Pace | None:
+        """Its pace, or before it is ready that of an earlier start; None where it was never measured here."""
+        return self._pace or pacing.recall(self._known_by)
+
+    @property
     def is_new(self) -> bool:
-        """Whether it is to be compiled, and as far as is known for the first time on this machine: up to a minute."""
+        """Whether it is to be compiled for the first time on this machine, which takes up to a minute."""
         return self._compiles and self._pace is None and pacing.recall(self._known_by) is None
 
     def warm(self) -> None:
-        """Makes ready: compiles, and measures how long a batch takes, where that is not known."""
+        """Compiles, and measures its pace unless an earlier start did."""
         if self._pace is not None:
             return
         config = self._unet.config
         log.info("making ready", size=config.sample_size, channels=config.block_out_channels)
+        known, began = pacing.recall(self._known_by), time.perf_counter()
         self.compile()
-        self._pace = pacing.recall(self._known_by)
-        if self._pace is None:
+        if known is None:
             self.measure()
+        else:
+            pacing.keep(self._known_by, known.model_copy(update={"ready_seconds": time.perf_counter() - began}))
+            self._pace = known.model_copy(update={"ready_seconds": 0.0})
 
     def measure(self) -> None:
-        """Measures how long a batch takes, and remembers it."""
+        """Measures its pace, and saves it for later starts."""
         self._pace = pacing.measured(self._time, self._smallest, self._most)
         pacing.keep(self._known_by, self._pace)
 
     @torch.no_grad()
     def compile(self) -> None:
-        """Compiles, where anything is compiled: seconds from the cache on disk, else up to a minute."""
+        """Compiles where this platform does: seconds from the cache on disk, else up to a minute."""
         if not self._compiles:
             return
         inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
@@ -115,7 +122,7 @@ class Network:
 
     @property
     def _known_by(self) -> str:
-        """All that its speed depends on."""
+        """Everything that its pace depends on."""
         return f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
 
     @torch.no_grad()
@@ -141,7 +148,7 @@ class Network:
         x         (B, C, H, W) float32
         t         (B,) int64
         labels    (B,) int64, or None for a network without classes
-        guidance  (B,) float32, on the CPU, where nothing waits for it; rows other than 1 are asked about twice
+        guidance  (B,) float32, on the CPU, so that nothing waits for a device; rows other than 1 are evaluated twice
         """
         guided = (guidance != 1).nonzero().squeeze(1)
         if labels is None or not len(guided):
@@ -177,7 +184,7 @@ class Network:
         return self._run(*inputs)[:rows].to(torch.float32, copy=True)  # a recorded graph writes over its output
 
     def _size(self, rows: int) -> int:
-        """How many rows the network is given, so that how many are asked for cannot be seen in any of them."""
+        """Rows of the padded batch, at which each row's bits are independent of the number asked for."""
         if self.device.type == "cuda":
             return next(size for size in self.pace.rows if size >= rows)
         return max(rows, self._smallest)

@@ -1,7 +1,4 @@
-"""How many rows make the best batch: measured once for a network on a machine, and remembered beside compiled code.
-
-And whether steps still take as long as was measured.
-"""
+"""The best batch size, measured once per network and machine and kept beside compiled code; and drift from it."""
 
 from __future__ import annotations
 
@@ -19,39 +16,39 @@ from pydantic import ValidationError
 from jobs.pace import Pace
 from jobs.schema import SHOWN_IMAGES
 
-ENOUGH = 0.98  # of the best rate: a larger batch makes everyone wait longer for little
-QUICK_SECONDS = 0.1  # a step that takes no longer leaves room for all images that are watched together
-FEWEST = 16  # rows, where they are not slow: measured beside other work, small batches look as good as any
-LEAST_TIMES, MOST_TIMES = 2, 5  # that a size is measured: the least, once that has taken MEASURING_SECONDS
+ENOUGH = 0.98  # of the best rate: a larger batch delays all jobs for little
+QUICK_SECONDS = 0.1  # where the smallest batch takes no longer, slots hold all images of a frame
+MIN_BATCH = 16  # rows, unless they are slow: measured beside other work, small batches look as good as any
+MIN_REPEATS, MAX_REPEATS = 2, 5  # of each size; stop after the minimum once MEASURING_SECONDS have passed
 MEASURING_SECONDS = 1.0
-LONG_SECONDS = 0.3  # no larger step than one that takes so long is measured
-DRIFT_SECONDS = 10.0  # over about how long the time of steps is averaged
-CONTRADICTED = 0.5  # of the time that steps should take: where they take less, that was measured wrongly
-CONTRADICTED_SECONDS = 4.0  # that steps should have taken, before anything is made of it
+LONG_SECONDS = 0.3  # larger batches than one that takes longer are not measured
+DRIFT_SECONDS = 10.0  # time constant of the average of step durations
+CONTRADICTED = 0.5  # ratio of actual to expected time below which the pace was measured wrongly
+CONTRADICTED_SECONDS = 4.0  # expected time of the steps that such a ratio must cover
 
 
 @dataclass(slots=True)
 class Drift:
-    """How long a network's steps take of late, and should by its pace; at first, one that took what it should."""
+    """Recent duration of a network's steps, and what its pace expects; initially equal."""
 
-    took: float = 1.0  # seconds
-    should: float = 1.0
+    actual: float = 1.0  # seconds
+    expected: float = 1.0
 
     def add(self, seconds: float, expected: float) -> None:
         recent = math.exp(-seconds / DRIFT_SECONDS)
-        self.took, self.should = self.took * recent + seconds, self.should * recent + expected
+        self.actual, self.expected = self.actual * recent + seconds, self.expected * recent + expected
 
     @property
     def ratio(self) -> float:
-        return self.took / self.should
+        return self.actual / self.expected
 
     @property
     def contradicts_pace(self) -> bool:
-        return self.should > CONTRADICTED_SECONDS and self.ratio < CONTRADICTED
+        return self.expected > CONTRADICTED_SECONDS and self.ratio < CONTRADICTED
 
 
 def recall(network: str) -> Pace | None:
-    """What was measured of `network`, which is all that its speed depends on, in words; None where nothing was."""
+    """The pace that was kept for `network`, a text of everything it depends on; None if there is none."""
     path = _path(network)
     with suppress(OSError, ValidationError):
         if path is not None:
@@ -60,9 +57,9 @@ def recall(network: str) -> Pace | None:
 
 
 def keep(network: str, pace: Pace) -> None:
-    """Remembers what was measured, where there is a folder for it."""
+    """Saves a pace for later starts, if a folder for compiled code is set."""
     path = _path(network)
-    with suppress(OSError):  # a disk that is full or not to be written on costs the next start a second
+    with suppress(OSError):  # on a full or read-only disk the next start measures again
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(pace.model_dump_json())
@@ -74,9 +71,9 @@ def _path(network: str) -> Path | None:
 
 
 def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pace:
-    """The pace up to the fewest rows that come near the best rate, of batches from `smallest` to `most` rows.
+    """The pace up to the smallest batch near the best rate, of batches from `smallest` to `most` rows.
 
-    seconds_of  runs a batch of so many rows, and says how long it took
+    seconds_of  runs a batch of so many rows, and returns its duration
     """
     taken: dict[int, float] = {}
     for rows in _sizes(smallest, most):
@@ -88,7 +85,7 @@ def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pa
             break
         if taken[rows] > LONG_SECONDS:
             break
-    rates = {rows: rows / seconds for rows, seconds in taken.items() if rows >= min(FEWEST, max(taken))}
+    rates = {rows: rows / seconds for rows, seconds in taken.items() if rows >= min(MIN_BATCH, max(taken))}
     batch = next(rows for rows, rate in rates.items() if rate >= ENOUGH * max(rates.values()))
     kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
     together = SHOWN_IMAGES if kept[smallest] <= QUICK_SECONDS else 1
@@ -104,8 +101,8 @@ def _sizes(smallest: int, most: int) -> Iterator[int]:
 
 
 def _fastest(seconds_of: Callable[[int], float], rows: int) -> float:
-    """Of a few: what else the machine does is not ours to count."""
+    """Minimum of several runs, to exclude other work of the machine."""
     taken = list[float]()
-    while len(taken) < LEAST_TIMES or (len(taken) < MOST_TIMES and sum(taken) < MEASURING_SECONDS):
+    while len(taken) < MIN_REPEATS or (len(taken) < MAX_REPEATS and sum(taken) < MEASURING_SECONDS):
         taken.append(seconds_of(rows))
     return min(taken)
