@@ -1,4 +1,4 @@
-"""Between pixels and tensors: the only place where images are not float in [-1, 1]."""
+"""Conversion between image files, uint8 pixels and float tensors in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def from_uint8(pixels: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float (…) in [-1, 1] -> uint8 (…); what lies outside is clipped."""
+    """Float (…) in [-1, 1] -> uint8 (…); values outside are clipped."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -32,9 +32,11 @@ def to_pil(pixels: Tensor) -> Image.Image:
 
 
 def converted(image: Image.Image, channels: int) -> Image.Image:
-    """A Pillow image of any mode, as 8-bit grey or RGB."""
-    if image.mode in GREY_16_BIT:  # Pillow would cut it off at 255 instead of scaling it
+    """A Pillow image of any mode as 8-bit grey or RGB. Transparency is ignored: a pixel keeps its colour."""
+    if image.mode in GREY_16_BIT:  # Pillow would clip values at 255 instead of scaling them
         image = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    if image.mode == "P" and "transparency" in image.info:  # Pillow warns unless it is converted to RGBA first
+        image = image.convert("RGBA")
     return image.convert("L" if channels == 1 else "RGB")
 
 
@@ -45,28 +47,27 @@ def from_pil(image: Image.Image, channels: int) -> Tensor:
 
 
 def read(data: bytes, channels: int) -> Tensor:
-    """A picture's file -> float (channels, H, W) in [-1, 1]. Raises OSError where it cannot be read."""
+    """An image file -> float (channels, H, W) in [-1, 1]. Raises OSError where it cannot be read."""
     with Image.open(io.BytesIO(data)) as image:
         return from_uint8(from_pil(image, channels))
 
 
 def grid(pixels: Tensor, gap: int = 1) -> Tensor:
-    """uint8 (B, C, H, W) -> one sheet (C, H', W'), as square as can be, with black lines between."""
+    """uint8 (B, C, H, W) -> one grid (C, H', W'), as square as possible, with black lines of `gap` pixels between."""
     count, channels, height, width = pixels.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
+    canvas = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
     for i, image in enumerate(pixels):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        sheet[:, top : top + height, left : left + width] = image
-    return sheet
+        canvas[:, top : top + height, left : left + width] = image
+    return canvas
 
 
 def png(pixels: Tensor, recipe: Mapping[str, object] | None = None) -> bytes:
-    """uint8 (C, H, W) as PNG bytes; with `recipe`, text chunks that reproduce it.
+    """uint8 (C, H, W) as PNG bytes. `recipe`, the fields that reproduce the image, is written as two text chunks.
 
-    `parameters` is the line that other tools read (the convention of A1111's web UI); `noisemill` is the
-    same as JSON.
+    `parameters` is one line that other tools read (the convention of A1111's web UI); `noisemill` is JSON.
     """
     info = PngInfo()
     if recipe is not None:
@@ -74,6 +75,6 @@ def png(pixels: Tensor, recipe: Mapping[str, object] | None = None) -> bytes:
         info.add_text("parameters", line)
         info.add_text("noisemill", json.dumps(recipe, sort_keys=True))
     buffer = io.BytesIO()
-    # Level 1 is a few per cent larger and several times faster; it is part of what makes the bytes.
+    # Level 1 is a few per cent larger and several times faster. The level is part of the bytes: do not change it.
     to_pil(pixels).save(buffer, "PNG", pnginfo=info, compress_level=1)
     return buffer.getvalue()
