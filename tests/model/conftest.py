@@ -1,4 +1,4 @@
-"""What the tests of the model share: few threads, and the real data sets where they lie."""
+"""Fixtures of the model's tests: one thread, data sets and a classifier."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from model.evaluation.classifier import Classifier, train
 from model.evaluation.evaluate import Reference
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "datasets"
-QUICK = 300  # steps of a classifier: enough for digits, and a quarter of what larger pictures need
+QUICK = 300  # training steps of a classifier: enough for digits, a quarter of what larger images need
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small only lose time to a second thread."""
+    """Networks this small are slower with a second thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
