@@ -11,18 +11,27 @@ from jobs.resolve import FieldError
 from jobs.schema import ModelCard
 
 START_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+PNG_END = b"IEND\xaeB`\x82"  # type and CRC of a PNG's last chunk
 QUOTED = 12  # characters of the file repeated in an error
 
 
 def check_start_image(image: str, card: ModelCard) -> None:
-    """Whether a model can begin from this file. Raises FieldError; what is hostile or enormous is never unpacked."""
-    wanted = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
+    """Raises FieldError where `image` is not the base64 of a complete file of the model's size.
+
+    The size is read from the file's header, so a file of another size is refused without decoding its pixels.
+    """
+    allowed = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
     try:
-        with Image.open(io.BytesIO(base64.b64decode(image, validate=True)), formats=START_FORMATS) as picture:
+        data = base64.b64decode(image, validate=True)
+        with Image.open(io.BytesIO(data), formats=START_FORMATS) as picture:
             given = f"one of {picture.width} × {picture.height} pixels"
             if picture.size == (card.image_size, card.image_size):
                 picture.load()
-                return
+                if picture.format != "PNG" or PNG_END in data:  # Pillow loads a PNG without its end
+                    return
+                given = "one that is cut short"
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         given = "one that cannot be read"
-    raise FieldError("image", f"{image[:QUOTED]}…", f"{wanted}, not {given}")
+        if image.startswith("data:"):
+            given = "a data: URL: send only the part after its comma"
+    raise FieldError("image", f"{image[:QUOTED]}…", f"{allowed}, not {given}")

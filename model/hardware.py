@@ -1,4 +1,4 @@
-"""What the machine can do."""
+"""The machine: device, processes, bfloat16, compilation and the C library's allocator."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
-CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # products of bfloat16: of x86, and of ARM
+CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # instructions for products of bfloat16 on x86 and ARM
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
 def default_device(name: str | None = None) -> torch.device:
-    """The named device; without a name a GPU, where there is one."""
+    """The named device; without a name a GPU if there is one, else the CPU."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def join_processes(device: str | None) -> tuple[str | None, bool]:
-    """Joins the processes that torchrun has started, if it has: this one's device, and whether it is the first."""
+    """Joins the process group under torchrun. Returns this process' device, and whether its rank is 0."""
     if "WORLD_SIZE" not in os.environ:
         return device, True
     kind = default_device(device).type
@@ -39,9 +39,9 @@ def join_processes(device: str | None) -> tuple[str | None, bool]:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is multiplied in hardware there.
+    """Whether the device multiplies bfloat16 in hardware.
 
-    Elsewhere torch emulates it: on a CPU with AVX-512 alone, a forward of 64 rows takes three times that of float32.
+    Otherwise torch emulates it: on a CPU with AVX-512 alone, a forward of 64 rows takes three times that of float32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -50,25 +50,27 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def can_compile() -> bool:
-    """Whether `torch.compile` has what it needs: a C++ compiler, for Triton's launchers too."""
+    """Whether there is a C++ compiler, which `torch.compile` needs on CUDA too (for Triton's launchers)."""
     return sys.platform != "win32" and any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
-    """A network as it is compiled for sampling, anew for each shape that is not marked as dynamic."""
-    if device.type == "cuda":  # records a graph for each size: launching kernels one by one takes longer than they do
+    """The network compiled for sampling, once for each shape that is not marked as dynamic."""
+    if device.type == "cuda":  # a CUDA graph per size: launching the kernels one by one takes longer than they run
         return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
-    # Kept as well: what takes more than eight operations, as a norm's scale and shift. Training gains nothing by it.
+    # Materialises what takes more than eight operations, as a norm's scale and shift; training gains nothing by it.
     options = compile_options(device) | {"realize_opcount_threshold": 8}
     return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=options))
 
 
 def compiling(run: Callable[[], object]) -> None:
-    """Calls `run`, which compiles; once more with an empty cache on disk where what lies there cannot be loaded.
+    """Calls `run`, which compiles; if a file in the cache on disk cannot be loaded, empties the cache and retries.
 
-    A process that was killed may leave half a file, over which every later one would stumble.
+    A process that was killed may leave an incomplete file, which would break every later compilation.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a CUDA that is not needed
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # it warns about a missing CUDA, which is not needed
     try:
         run()
     except Exception as error:
@@ -81,15 +83,15 @@ def compiling(run: Callable[[], object]) -> None:
 
 
 def compile_options(device: torch.device) -> CompileOptions:
-    """A sum of few numbers is kept, rather than computed anew by each pixel that needs it (unet.GroupNorm)."""
+    """Options of the compiler. On a CPU short sums are stored, not recomputed for each pixel (unet.GroupNorm)."""
     return {"unroll_reductions_threshold": 1} if device.type == "cpu" else {}
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep what a network frees, for its next layer, instead of giving it back to the system.
+    """Makes glibc keep freed memory for the next layer instead of returning it to the system. No effect elsewhere.
 
-    Activations are of several MB, and glibc would have the kernel clear the same pages again and again: 17 % of a
-    forward of 64 rows of 28×28. Elsewhere nothing is changed.
+    Activations take several MB; by default the kernel would clear the same pages for every layer: 17 % of a forward
+    of 64 rows of 28×28.
     """
     with suppress(AttributeError, OSError):  # no glibc
         library = ctypes.CDLL(None)

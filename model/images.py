@@ -35,8 +35,8 @@ def converted(image: Image.Image, channels: int) -> Image.Image:
     """A Pillow image of any mode as 8-bit grey or RGB. Transparency is ignored: a pixel keeps its colour."""
     if image.mode in GREY_16_BIT:  # Pillow would clip values at 255 instead of scaling them
         image = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    if image.mode == "P" and "transparency" in image.info:  # Pillow warns unless it is converted to RGBA first
-        image = image.convert("RGBA")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # Pillow warns about a direct conversion
     return image.convert("L" if channels == 1 else "RGB")
 
 

@@ -1,4 +1,4 @@
-"""A model without a service: sampled, measured and drawn through the same engine, so that the bytes are the same."""
+"""Sampling, evaluation and figures without a service, through the same engine, so that the bytes are the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker.sampling.engine import Engine, Task
 SLOTS = 1024
 MAX_COUNT = 1_000_000
 FIGURE_IMAGES = 100
-FEW_IMAGES = 8  # of a figure that shows each of them many times
+FEW_IMAGES = 8  # in figures that show each image many times
 
 
 def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
@@ -31,7 +31,7 @@ def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
 
 
 def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None) -> Tensor:
-    """A spec's images, uint8 (N, C, H, W). `advance` is told how many of them each step has moved."""
+    """A spec's images, uint8 (N, C, H, W). `advance` is called with the number of images of each step."""
     engine = Engine(model.network, model.shape)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
@@ -44,9 +44,9 @@ def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda 
 
 
 def evaluation_specs(model: Model, asked: GenerateRequest) -> dict[str, JobSpec]:
-    """What to sample for an evaluation: `unconditional` and `conditional`, where the model knows classes.
+    """The specs of an evaluation: `unconditional`, and `conditional` for a model with classes.
 
-    Raises FieldError where the model cannot do what is asked.
+    Raises FieldError for what the model does not allow.
     """
     card, specs = model.card, {}
     if not card.classes or card.null_class is not None:
@@ -59,7 +59,7 @@ def evaluation_specs(model: Model, asked: GenerateRequest) -> dict[str, JobSpec]
 def evaluate(
     model: Model, reference: Reference, specs: dict[str, JobSpec], sample: Callable[[JobSpec], Tensor]
 ) -> dict[str, Any]:
-    """The metrics of a card, as plain JSON: of each kind of samples, of the classifier, and bits per dimension."""
+    """A card's metrics as plain JSON: of each kind of samples, of the classifier, and bits per dimension."""
     test, found = reference.test, dict[str, Any]()
     if reference.accuracy is not None:
         found["classifier"] = {"accuracy": round(reference.accuracy, 4), "test_images": len(test)}
@@ -83,11 +83,11 @@ def evaluate(
 def draw(
     model: Model, real: Dataset, steps: int | None = None, advance: Callable[[int], None] = lambda images: None
 ) -> dict[str, bytes]:
-    """A model's figures by file name, of a hundred images and as many real ones, the classes in turn.
+    """A model's figures by file name, of 100 generated and 100 real images, the classes in turn.
 
     steps  of the reverse process; the card's by default
     """
-    from model.evaluation import figures  # with matplotlib, which a plain worker does without
+    from model.evaluation import figures  # needs matplotlib, which a worker does not install
 
     card, network, schedule = model.card, model.network, model.checkpoint.schedule
     x0 = from_uint8(real.images[_in_turn(real, FIGURE_IMAGES)])
@@ -99,12 +99,12 @@ def draw(
         lambda x, t, labels: network(x, t, labels, guidance), table, model.shape, seed=0, indices=indices, labels=labels
     )
 
-    def shown() -> Iterator[tuple[Tensor, Tensor]]:
+    def with_progress() -> Iterator[tuple[Tensor, Tensor]]:
         for x, denoised in rows:
             advance(FIGURE_IMAGES)
             yield x.cpu(), denoised.cpu()
 
-    run = figures.Trajectory(shown(), table.timesteps, figures.GIF_FRAMES)
+    run = figures.Trajectory(with_progress(), table.timesteps, figures.GIF_FRAMES)
     few = None if labels is None else labels[:FEW_IMAGES]
     return {
         "schedule.png": figures.noise_schedule(schedule),
@@ -119,7 +119,7 @@ def draw(
 
 
 def _in_turn(real: Dataset, count: int) -> Tensor:
-    """The numbers of `count` images (count,), the classes in turn, from the start again where they are too few."""
+    """Indices of `count` images (count,), the classes in turn; a class with too few images repeats them."""
     if real.labels is None:
         return torch.arange(count) % len(real)
     members = [(real.labels == label).nonzero()[:, 0] for label in real.labels.unique()]

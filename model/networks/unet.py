@@ -17,16 +17,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 DOWN_BLOCKS = {"DownBlock2D": False, "AttnDownBlock2D": True}  # name: with attention
 UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
-# Up to so many, differentiating attention as plain products is faster on a CPU than torch's fused kernel: of 2.15
-# that kernel takes 72 ms where they take 12 (49 pixels, 16 heads of 8, batch 64), and 45 % of a training step.
+# Up to this many pixels, the backward pass of attention as plain products is faster on a CPU than torch's fused kernel:
+# in torch 2.15, 12 ms against 72 (49 pixels, 16 heads of 8, batch 64), which is 45 % of a training step.
 FEW_PIXELS = 128
-FEW_CHANNELS = range(2, 8)  # of a group, that torch's own group norm is slow with
-NARROW = 16  # numbers a head: with fewer, the fused kernel is slower in bfloat16 than in float32, by half at 8
+FEW_CHANNELS = range(2, 8)  # channels per group for which torch's compiled group norm is slow
+NARROW = 16  # channels per head below which the fused kernel is slower in bfloat16 than in float32, by half at 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The shape of a U-Net, in the field names of `UNet2DModel`'s config.json. Raises ValueError if it cannot be."""
+    """The shape of a U-Net, with the fields of `UNet2DModel`'s config.json. Raises ValueError where they do not fit."""
 
     sample_size: int
     in_channels: int = 3
@@ -76,7 +76,7 @@ class UNet(nn.Module):
         )
 
         self.down_blocks = nn.ModuleList()
-        skips = [widths[0]]  # channels of every output that an up block will read back
+        skips = [widths[0]]  # channels of each skip connection
         channels = widths[0]
         for level, (name, width) in enumerate(zip(config.down_block_types, widths, strict=True)):
             last = level == len(widths) - 1
@@ -102,12 +102,12 @@ class UNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The prediction (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,) and classes labels (B,).
 
-        Raises ValueError where labels and `num_class_embeds` are not given together.
+        Raises ValueError where only one of labels and `num_class_embeds` is given.
         """
         dtype = self.conv_in.weight.dtype
         emb = self.time_embedding(self._sinusoid(t).to(dtype))
         if (labels is None) != (self.class_embedding is None):
-            raise ValueError("labels go with a network that has num_class_embeds, and only with one")
+            raise ValueError("labels are needed if and only if the network has num_class_embeds")
         if self.class_embedding is not None:
             emb = emb + self.class_embedding(labels)
         emb = F.silu(emb)
@@ -149,10 +149,10 @@ class TimestepEmbedding(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """As torch's (Wu & He 2018). To be compiled for a CPU it is written in rows of channels, as they lie in memory.
+    """torch's GroupNorm (Wu & He 2018), written for compilation on a CPU as sums along channels, the memory's order.
 
-    Torch's own form, compiled, goes through a group of two or three channels one by one: 64 channels of 28×28 take it
-    three times as long. The two agree to the last bits of float32, in which both compute.
+    Torch's own form, compiled, loops over the two or three channels of a group one by one, and takes three times as
+    long for 64 channels of 28×28. Both compute in float32, and agree up to its rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class GroupNorm(nn.GroupNorm):
         values = few * height * width
 
         def over_group(sums: Tensor) -> Tensor:
-            """A mean over each group's values, at each of its channels: (B, C) of the sums over each channel's."""
+            """The mean of each group, repeated for its channels (B, C), from the sums over each channel (B, C)."""
             groups = sums.view(batch, self.num_groups, 1, few).expand(-1, -1, few, -1)
             return groups.sum(-1).view(batch, channels) / values
 
@@ -219,7 +219,7 @@ class Attention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, H·W, C / heads) each, and so the answer."""
+    """Attention of q, k and v, (B, heads, H·W, C / heads) each, with the fastest kernel; the same shape."""
     few = q.device.type == "cpu" and q.shape[2] <= FEW_PIXELS
     if few and q.requires_grad:
         with sdpa_kernel(SDPBackend.MATH):
@@ -230,7 +230,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """One level, down or up: residual blocks, attention after each where asked for, and a resampler or none."""
+    """One level, down or up: residual blocks, each followed by attention if `attend`, and an optional resampler."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class MidBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width. Padding 0 pads right and below only, as the paper's own code does."""
+    """Halves height and width. Padding 0 pads right and below only, as the paper's code does."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()

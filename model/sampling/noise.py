@@ -1,8 +1,8 @@
 """Counter-based noise: each number is a pure function of (seed, index, row of the table, position).
 
-Nothing here has a state, so a picture's noise is the same alone, in a batch, on another worker or after a
-crash. Every operation is exact in integers or rounded once by IEEE rules, so it is also the same bits on
-every device and however a vector unit cuts the batch (log and cos are not, which rules out Box-Muller).
+There is no state, so an image's noise is the same alone, in a batch, on another worker and after a crash.
+Every operation is exact in integers or rounded once by IEEE rules, so the bits are the same on every device
+and for every vector width (those of log and cos are not, which rules out Box-Muller).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ MASK32 = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-SEGMENT_BITS = 8  # segments an octave of the inverse normal distribution: 2^8
+SEGMENT_BITS = 8  # 2^8 segments per octave of the inverse normal distribution
 
 
 class Tag(IntEnum):
-    """What the noise is for; each has its own stream."""
+    """The use of the noise; each has its own stream."""
 
     X_T = 0
     STEP = 1
 
 
 def x_T(seeds: Tensor, indices: Tensor, shape: tuple[int, int, int]) -> Tensor:  # noqa: N802 (the paper's name)
-    """The pure noise each image starts from: (B, *shape) float32, the same for every sampler.
+    """The noise that each image starts from: (B, *shape) float32, the same for every sampler.
 
     seeds    (B,) int64, the two's complement of 0 … 2^64 - 1
     indices  (B,) int64, 0 … 2^32 - 1: which image of the seed
@@ -75,17 +75,17 @@ def philox(
 
 
 def normal_from_bits(words: Tensor) -> Tensor:
-    """Standard normals (float32) from 32-bit words (int64): the inverse distribution by table.
+    """Standard normals (float32) from 32-bit words (int64), by a table of the inverse distribution.
 
     One bit is the sign; the other 31 are a probability p in (0, 1/2), whose float's exponent and leading
-    mantissa bits are the table's index, so that segments shrink with p and the tails are as exact as the
-    middle (Lee et al. 2006). Straight lines between entries: error below 3e-6, |z| up to 6.3.
+    mantissa bits are the table's index: segments shrink with p, so the tails are as exact as the middle
+    (Lee et al. 2006). Linear interpolation between entries: error below 3e-6, |z| up to 6.3.
     """
     p = (words & 0x7FFFFFFF).double().add_(0.5)  # exact; times 2^-32 it is the probability
     bits = p.view(torch.int64)
     index = (bits >> (52 - SEGMENT_BITS)) - _first_segment()
     start, slope = _segments(words.device)
-    within = (bits & ((1 << (52 - SEGMENT_BITS)) - 1)).double()  # exact; slope is for one unit of it
+    within = (bits & ((1 << (52 - SEGMENT_BITS)) - 1)).double()  # exact; the slope is per unit
     z = start.take(index) + within * slope.take(index)
     return (z * (1 - 2 * (words >> 31))).float()
 
@@ -97,7 +97,7 @@ def _first_segment() -> int:
 
 @cache
 def _segments(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each segment starts on the normal's quantile function, and its slope per unit of mantissa."""
+    """Start of each segment on the normal's quantile function, and its slope per unit of mantissa."""
     octaves = 32  # p = 2^-1 … 2^31, in units of 2^-32
     edges = torch.arange(octaves << SEGMENT_BITS, dtype=torch.int64) + _first_segment()
     left = (edges << (52 - SEGMENT_BITS)).view(torch.float64)

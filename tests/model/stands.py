@@ -1,4 +1,4 @@
-"""What stands where a U-Net would: its answers are smooth, or known exactly."""
+"""Predictors in place of a U-Net: smooth, or known exactly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZE = 4
 
 
 class Stand(nn.Module):
-    """Stands where a U-Net would: any function of x_t and t."""
+    """Base of a predictor with a U-Net's interface: any function of x_t and t."""
 
     def __init__(self, channels: int = 3, size: int = SIZE) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Stand(nn.Module):
 
 
 class Mixer(Stand):
-    """As smooth as a trained network: where little is noise x̂0 is x_t, where much is it is a mixture of its pixels."""
+    """As smooth as a trained network: x̂0 is x_t at little noise, and a mixture of its pixels at much noise."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Mixer(Stand):
 
 
 class GaussianOracle(Stand):
-    """The best answer there is where every pixel is drawn from N(mean, std²)."""
+    """The optimal predictor for pixels drawn from N(mean, std²)."""
 
     def __init__(self, schedule: Schedule, mean: float, std: float) -> None:
         super().__init__(channels=1, size=32)

@@ -147,3 +147,12 @@ def test_training_and_metrics_may_hold_any_plain_json(conditional: Path) -> None
     change(conditional, training=report, metrics=report, data=report)
     card = checkpoint.load(conditional).card
     assert card.training == card.metrics == card.data == report
+
+
+@pytest.mark.parametrize(("embeds", "classes", "null_class"), [(None, (), None), (2, ("a", "b"), None), (3, ("a",), 2)])
+def test_null_class_is_the_last_embedding_without_a_name(
+    embeds: int | None, classes: tuple[str, ...], null_class: int | None, tmp_path: Path
+) -> None:
+    """diffusers' own class-conditional checkpoints have no null class."""
+    path = saved(tmp_path, Card(classes=classes), num_class_embeds=embeds)
+    assert checkpoint.load(path).null_class == null_class

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is loaded, by diffusers too; what is damaged is named; readers never see a half."""
+"""Checkpoints: saved, loaded (by diffusers too), refused when damaged, and replaced in one move."""
 
 from __future__ import annotations
 
@@ -72,17 +72,7 @@ def test_save_then_load_returns_the_same_network_schedule_and_card(tmp_path: Pat
     assert not any(parameter.requires_grad for parameter in loaded.unet.parameters())
 
 
-@pytest.mark.parametrize(("embeds", "classes", "null_class"), [(None, (), None), (2, ("a", "b"), None), (3, ("a",), 2)])
-def test_null_class_is_the_last_embedding_without_a_name(
-    embeds: int | None, classes: tuple[str, ...], null_class: int | None, tmp_path: Path
-) -> None:
-    """diffusers' own class-conditional checkpoints have no null class."""
-    unet = network(config=dataclasses.replace(CONFIG, num_class_embeds=embeds))
-    checkpoint.save(tmp_path / "tiny", unet, SCHEDULE, Card(classes=classes))
-    assert checkpoint.load(tmp_path / "tiny").null_class == null_class
-
-
-def test_weights_are_kept_in_float32_and_plain(tmp_path: Path) -> None:
+def test_weights_are_saved_as_float32(tmp_path: Path) -> None:
     unet = network().to(torch.bfloat16, memory_format=torch.channels_last)
     checkpoint.save(tmp_path / "tiny", unet, SCHEDULE, CARD)
     for name, tensor in checkpoint.load(tmp_path / "tiny").unet.state_dict().items():
@@ -90,7 +80,7 @@ def test_weights_are_kept_in_float32_and_plain(tmp_path: Path) -> None:
         assert torch.equal(tensor, unet.state_dict()[name].float())
 
 
-def test_the_digest_is_of_what_shapes_the_pictures(tmp_path: Path) -> None:
+def test_digest_covers_weights_network_and_schedule_but_not_the_card(tmp_path: Path) -> None:
     def digest(unet: UNet, schedule: Schedule, card: Card) -> str:
         return checkpoint.save(tmp_path / "tiny", unet, schedule, card).digest
 
@@ -153,8 +143,8 @@ def test_diffusers_pipeline_samples_from_it(tmp_path: Path) -> None:
     assert made.shape == (2, 8, 8, 1)
 
 
-def test_a_config_written_by_diffusers_is_the_same_network(saved: Path, tmp_path: Path) -> None:
-    """Theirs says more than ours: every value that this code takes for granted."""
+def test_config_written_by_diffusers_loads_as_the_same_network(saved: Path, tmp_path: Path) -> None:
+    """Theirs has more fields, with the only values that are supported."""
     UNet2DModel.from_pretrained(saved, subfolder="unet").save_pretrained(tmp_path / "theirs")
     DDPMScheduler.from_pretrained(saved, subfolder="scheduler").save_pretrained(tmp_path / "theirs")
     shutil.copy(tmp_path / "theirs" / "config.json", saved / UNET_CONFIG)
@@ -165,14 +155,14 @@ def test_a_config_written_by_diffusers_is_the_same_network(saved: Path, tmp_path
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1], ids=str)
-def test_truncated_weights_are_told(kept: float, saved: Path) -> None:
+def test_truncated_weights_are_refused(kept: float, saved: Path) -> None:
     whole = (saved / WEIGHTS).read_bytes()
     (saved / WEIGHTS).write_bytes(whole[: int(len(whole) * kept) if kept == 0.5 else int(kept)])
     with pytest.raises(CheckpointError, match="checkpoint tiny cannot be served"):
         checkpoint.load(saved)
 
 
-def test_a_flipped_bit_is_told_wherever_it_is(saved: Path) -> None:
+def test_flipped_bit_in_the_weights_is_refused(saved: Path) -> None:
     whole = (saved / WEIGHTS).read_bytes()
     for position in {0, 7, 8, 50, *range(0, len(whole), len(whole) // 11), len(whole) - 1}:
         flipped = bytearray(whole)
@@ -185,13 +175,13 @@ def test_a_flipped_bit_is_told_wherever_it_is(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["card.json", UNET_CONFIG, SCHEDULER_CONFIG, WEIGHTS])
-def test_a_missing_file_is_named(file: str, saved: Path) -> None:
+def test_missing_file_is_named(file: str, saved: Path) -> None:
     (saved / file).unlink()
     with pytest.raises(CheckpointError, match=Path(file).name):
         checkpoint.load(saved)
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="checkpoint absent"):
         checkpoint.load(tmp_path / "absent")
 
@@ -219,7 +209,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         ("card.json", {"colour": "red"}, "colour"),
     ],
 )
-def test_a_value_that_is_not_supported_is_named(file: str, fields: dict[str, Any], named: str, saved: Path) -> None:
+def test_unsupported_value_is_refused_by_name(file: str, fields: dict[str, Any], named: str, saved: Path) -> None:
     change(saved / file, **fields)
     with pytest.raises(CheckpointError, match=named):
         checkpoint.load(saved)
@@ -227,13 +217,13 @@ def test_a_value_that_is_not_supported_is_named(file: str, fields: dict[str, Any
 
 @pytest.mark.parametrize("file", ["card.json", UNET_CONFIG, SCHEDULER_CONFIG])
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
-def test_a_file_that_is_not_its_json_is_told(file: str, text: str, saved: Path) -> None:
+def test_file_that_is_not_a_json_object_is_refused(file: str, text: str, saved: Path) -> None:
     (saved / file).write_text(text)
     with pytest.raises(CheckpointError, match="checkpoint tiny cannot be served"):
         checkpoint.load(saved)
 
 
-def test_a_card_may_be_replaced(saved: Path) -> None:
+def test_write_card_replaces_the_card_and_keeps_the_digest(saved: Path) -> None:
     card = checkpoint.read_card(saved)
     checkpoint.write_card(saved, dataclasses.replace(card, metrics={"accuracy": 1.0}))
     loaded = checkpoint.load(saved)
@@ -241,8 +231,8 @@ def test_a_card_may_be_replaced(saved: Path) -> None:
     assert loaded.card.digest == card.digest
 
 
-def test_a_reader_sees_the_old_one_or_the_new_one(tmp_path: Path) -> None:
-    """Loaded again and again while two networks replace each other."""
+def test_reader_sees_the_old_or_the_new_checkpoint(tmp_path: Path) -> None:
+    """Loaded repeatedly while two networks replace each other."""
     path = tmp_path / "tiny"
     networks = [network(seed) for seed in range(2)]
     digests = {checkpoint.save(path, unet, SCHEDULE, CARD).digest for unet in networks}
@@ -259,8 +249,10 @@ def test_a_reader_sees_the_old_one_or_the_new_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saves", [1, 3])
-def test_a_reader_that_was_overtaken_reads_again(saves: int, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worst moment: the card is the old one's, the weights are the new one's."""
+def test_reader_reads_again_if_the_folder_was_replaced_meanwhile(
+    saves: int, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: the card is of the old checkpoint, the weights are of the new one."""
     read_card, left = checkpoint.read_card, list(range(1, saves + 1))
 
     def overtaken(path: Path) -> Card:
@@ -276,8 +268,10 @@ def test_a_reader_that_was_overtaken_reads_again(saves: int, saved: Path, monkey
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-def test_what_a_killed_save_left_does_no_harm(can_exchange: bool, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process in a container gets the same number again."""
+def test_leftovers_of_a_killed_save_are_ignored(
+    can_exchange: bool, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process in a container may get the same process id again."""
     if not can_exchange:
         monkeypatch.setattr("model.files._exchange", lambda *_: False)
     for leftover in (f".tiny.new-{os.getpid()}", f".tiny.old-{os.getpid()}", ".tiny.new-1", ".tiny.old-1"):
@@ -289,16 +283,8 @@ def test_what_a_killed_save_left_does_no_harm(can_exchange: bool, saved: Path, m
     checkpoint.save(saved, network(seed=2), SCHEDULE, CARD)
 
 
-def test_a_save_leaves_nothing_beside_it(saved: Path) -> None:
+def test_save_leaves_no_temporary_files(saved: Path) -> None:
     checkpoint.save(saved, network(seed=1), SCHEDULE, CARD)
     assert [path.name for path in saved.parent.iterdir()] == ["tiny"]
     files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     assert files == {"card.json", "model_index.json", UNET_CONFIG, SCHEDULER_CONFIG, WEIGHTS}
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    file = tmp_path / "state"
-    checkpoint.write_atomically(file, b"first")
-    checkpoint.write_atomically(file, b"second")
-    assert file.read_bytes() == b"second"
-    assert list(tmp_path.iterdir()) == [file]

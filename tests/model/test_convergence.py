@@ -1,4 +1,4 @@
-"""Samplers on Gaussian data, whose exact answer is known: the law they end in, and how fast they come near it."""
+"""Samplers on Gaussian data, whose exact result is known: their final distribution, and their order of convergence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from model.sampling import samplers
 from model.sampling.schedule import PredictionType, Schedule
 from tests.model.stands import GaussianOracle
 
-NOISE_ALONE = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+ZERO_SNR = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
 
 
-def law_of_the_chain(sampler: str, steps: int, mean: float, std: float) -> tuple[float, float]:
+def moments_of_the_chain(sampler: str, steps: int, mean: float, std: float) -> tuple[float, float]:
     """Mean and standard deviation that Ho et al. 2020, eq. 11, gives one pixel under the exact predictor.
 
     Every step is linear and its noise Gaussian, so both follow from one number each, step by step.
@@ -44,13 +44,15 @@ def law_of_the_chain(sampler: str, steps: int, mean: float, std: float) -> tuple
         *((sampler, kind, 100) for sampler in ("ddpm", "ddpm_beta") for kind in get_args(PredictionType)),
     ],
 )
-def test_a_gaussian_is_sampled(sampler: str, prediction_type: PredictionType, steps: int) -> None:
-    """With the exact predictor, every pixel follows the law of the paper's chain: nearly N(mean, std²)."""
+def test_samples_of_a_gaussian_have_the_moments_of_the_papers_chain(
+    sampler: str, prediction_type: PredictionType, steps: int
+) -> None:
+    """With the exact predictor, every pixel follows the distribution of the paper's chain: nearly N(mean, std²)."""
     mean, std = 0.2, 0.15
     schedule = Schedule(prediction_type=prediction_type)
     oracle = GaussianOracle(schedule, mean, std)
     *_, x0 = samplers.sample(oracle, samplers.table(sampler, schedule, steps), seed=3, count=16)
-    expected, deviation = law_of_the_chain(sampler, steps, mean, std)
+    expected, deviation = moments_of_the_chain(sampler, steps, mean, std)
     count = x0.numel()
     assert abs(x0.mean().item() - expected) < 5 * deviation / count**0.5
     assert abs(x0.std().item() / deviation - 1) < 5 / (2 * count) ** 0.5
@@ -60,17 +62,17 @@ def test_a_gaussian_is_sampled(sampler: str, prediction_type: PredictionType, st
 
 
 @pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
-def test_nothing_of_what_was_noise_alone_is_left(name: str) -> None:
-    """From zero SNR on, the exact predictor leads to N(mean, std²) all the same."""
-    oracle = GaussianOracle(NOISE_ALONE, mean=0.2, std=0.15)
-    table = samplers.table(name, NOISE_ALONE, 201, spacing="linspace")
+def test_samples_from_zero_snr_have_the_moments_of_the_data(name: str) -> None:
+    """From zero SNR too, the exact predictor leads to N(mean, std²)."""
+    oracle = GaussianOracle(ZERO_SNR, mean=0.2, std=0.15)
+    table = samplers.table(name, ZERO_SNR, 201, spacing="linspace")
     *_, x0 = samplers.sample(oracle, table, seed=3, count=16)
     assert x0.mean().item() == pytest.approx(0.2, abs=0.01)
     assert x0.std().item() == pytest.approx(0.15, rel=0.1)
 
 
 def error_on_a_gaussian(name: str, steps: int) -> float:
-    """Of the end of the probability-flow ODE, which keeps how many deviations from the mean a pixel lies."""
+    """The largest error at the end of the probability-flow ODE, along which a pixel keeps its z-score."""
     mean, std = 0.2, 0.5
     schedule = Schedule(num_train_timesteps=20_000, beta_start=5e-6, beta_end=1e-3)
     abar_T = schedule.alphas_cumprod[-1]
@@ -87,7 +89,7 @@ def error_on_a_gaussian(name: str, steps: int) -> float:
 
 
 @pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("heun", 2)])
-def test_samplers_converge_at_the_order_they_claim(name: str, order: int) -> None:
+def test_samplers_converge_at_their_order(name: str, order: int) -> None:
     """Twice the steps divide the error by 2 to the order; Heun takes an odd number of evaluations."""
     errors = [error_on_a_gaussian(name, steps + (name == "heun")) for steps in (40, 80, 160, 320)]
     observed = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]

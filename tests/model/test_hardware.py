@@ -1,4 +1,4 @@
-"""What the machine can do: compile, whatever an earlier process left behind, and multiply bfloat16."""
+"""Compilation over a damaged cache, and detection of bfloat16 in hardware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ compiling(lambda: torch.compile(torch.sin)(torch.ones(100)))
 
 
 @pytest.mark.skipif(not can_compile(), reason="needs a C++ compiler")
-def test_what_a_killed_compiler_left_is_thrown_away(tmp_path: Path) -> None:
+def test_damaged_compiler_cache_is_emptied_and_compiled_again(tmp_path: Path) -> None:
     def compile_sine() -> list[Path]:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
         subprocess.run([sys.executable, "-c", COMPILES], env=environment, check=True, timeout=240)
@@ -34,12 +34,12 @@ def test_what_a_killed_compiler_left_is_thrown_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs Linux")
-def test_bfloat16_is_used_where_the_kernel_says_that_the_cpu_multiplies_it() -> None:
+def test_has_bf16_agrees_with_the_flags_in_proc_cpuinfo() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     assert has_bf16(torch.device("cpu")) == any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def test_bfloat16_is_not_used_where_torch_would_emulate_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_bf16_is_false_on_a_cpu_with_avx512_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     cascade_lake = dict.fromkeys(("avx2", "avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_vnni"), True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cascade_lake)
     assert not has_bf16(torch.device("cpu"))

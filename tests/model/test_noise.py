@@ -58,7 +58,7 @@ def test_philox_gives_the_known_answers(counter: list[int], key: list[int], answ
 
 
 @given(st.tuples(UINT32, UINT32, UINT32, UINT32), st.tuples(UINT32, UINT32))
-def test_philox_is_the_papers(counter: tuple[int, int, int, int], key: tuple[int, int]) -> None:
+def test_philox_is_the_papers_algorithm(counter: tuple[int, int, int, int], key: tuple[int, int]) -> None:
     c0, c1, c2, c3 = (torch.tensor(word) for word in counter)
     words = noise.philox((c0, c1, c2, c3), (torch.tensor(key[0]), torch.tensor(key[1])))
     assert tuple(word.item() for word in words) == plain_philox(counter, key)
@@ -82,7 +82,7 @@ def exact_normal(words: torch.Tensor) -> torch.Tensor:
     return torch.where(words < 1 << 31, z, -z)
 
 
-def test_normals_are_the_inverse_distribution() -> None:
+def test_normals_are_the_exact_inverse_distribution_to_3e_6() -> None:
     generator = torch.Generator().manual_seed(0)
     powers = torch.tensor([(1 << k) + d for k in range(32) for d in (-1, 0, 1)])
     ends = torch.tensor([0, (1 << 31) - 1, 1 << 31, MASK32])
@@ -137,8 +137,8 @@ rows = st.lists(st.tuples(SEEDS, UINT32, st.integers(0, 999)), min_size=1, max_s
 
 @given(rows)
 @settings(max_examples=40)
-def test_a_batch_changes_no_bit(batch: list[tuple[int, int, int]]) -> None:
-    """Whoever the neighbours are, however many and in whichever order."""
+def test_noise_of_a_batch_is_bitwise_that_of_each_image_alone(batch: list[tuple[int, int, int]]) -> None:
+    """For any neighbours, in any number and order."""
     seeds = torch.tensor([noise.to_int64(seed) for seed, _, _ in batch])
     indices, of_rows = torch.tensor([i for _, i, _ in batch]), torch.tensor([row for _, _, row in batch])
     together, starts = noise.step_noise(seeds, indices, of_rows, SHAPE), noise.x_T(seeds, indices, SHAPE)
@@ -147,8 +147,8 @@ def test_a_batch_changes_no_bit(batch: list[tuple[int, int, int]]) -> None:
         assert torch.equal(starts[position], x_T(seed, index))
 
 
-def test_a_large_batch_changes_no_bit() -> None:
-    """Large enough for every vector unit and thread to take its share."""
+def test_noise_of_a_large_batch_is_bitwise_that_of_each_image_alone() -> None:
+    """Large enough for every vector width and several threads."""
     indices = torch.arange(300)
     seeds = torch.full_like(indices, 11)
     together = noise.step_noise(seeds, indices, indices % 7, (3, 16, 16))
@@ -157,13 +157,13 @@ def test_a_large_batch_changes_no_bit() -> None:
 
 
 @given(SEEDS)
-def test_seeds_keep_their_bits(seed: int) -> None:
+def test_seed_as_int64_keeps_its_bits(seed: int) -> None:
     signed = noise.to_int64(seed)
     assert -(1 << 63) <= signed < 1 << 63
     assert signed % (1 << 64) == seed
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 2])
-def test_the_next_seed_is_another_one(seed: int) -> None:
+def test_next_seed_gives_other_noise(seed: int) -> None:
     assert not torch.equal(x_T(seed, 0), x_T(seed + 1, 0))
     assert torch.isfinite(x_T(seed, 0)).all()

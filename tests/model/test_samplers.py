@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,3 +182,12 @@ def test_tables_are_finite(name: str, spacing: str, steps: int) -> None:
         assert table.coefficients.isfinite().all()
         assert (table.timesteps.diff() <= 0).all()
         assert name == "heun" or (table.timesteps.diff() < 0).all()
+
+
+@pytest.mark.parametrize("spacing", sorted(samplers.SPACINGS))
+@pytest.mark.parametrize("steps", [4, 10, 25, 50, 100, 250, 300, 500, 999, 1000])
+def test_timesteps_are_diffusers(spacing: str, steps: int) -> None:
+    scheduler = DDPMScheduler(timestep_spacing=spacing)
+    scheduler.set_timesteps(steps)
+    # Their stride for trailing steps accumulates rounding, and may give one timestep too many at the end.
+    assert torch.equal(samplers.SPACINGS[spacing](1000, steps), scheduler.timesteps[:steps])

@@ -22,7 +22,7 @@ VARIANCES = {"ddpm": "fixed_small", "ddpm_beta": "fixed_large"}  # our name: dif
 
 
 def config(schedule: Schedule, spacing: str = "trailing") -> dict[str, Any]:
-    """What every scheduler of diffusers wants to know."""
+    """The arguments that every scheduler of diffusers takes."""
     return {
         "num_train_timesteps": schedule.num_train_timesteps,
         "beta_start": schedule.beta_start,
@@ -44,7 +44,7 @@ def all_noise() -> tuple[Tensor, Tensor]:
 
 
 def worst_difference(network: Stand, table: samplers.Table, theirs: Iterator[Tensor]) -> float:
-    """Between our x̂0 and theirs, over the whole trajectory: it holds every x_t too, each being made from the last."""
+    """The largest difference between our x̂0 and theirs over the whole trajectory; each x_t follows from x̂0."""
     ours = list(samplers.sample(network, table, seed=SEED, count=COUNT))
     expected = list(theirs)
     assert len(ours) == len(expected) == len(table)
@@ -54,7 +54,7 @@ def worst_difference(network: Stand, table: samplers.Table, theirs: Iterator[Ten
 def reference_trajectory(
     network: Stand, scheduler: Any, table: samplers.Table, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> Iterator[Tensor]:
-    """x̂0 after every step of diffusers, which is given our noise where it would draw its own."""
+    """x̂0 after every step of diffusers, given our noise in place of its own."""
     x, step_noise = all_noise()
     assert torch.equal(table.timesteps, scheduler.timesteps.long())
     # Their float32 loses four digits of 1 - alphas_cumprod at the last timesteps, which is not what is compared here.
@@ -83,7 +83,7 @@ THRESHOLDINGS: dict[str, tuple[samplers.Thresholding, dict[str, Any]]] = {
 def test_ddpm_is_diffusers(
     sampler: str, prediction_type: PredictionType, steps: int, thresholding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last x̂0 is the picture. (With fixed_large and fewer steps than T, diffusers adds noise to it once more,
+    """The last x̂0 is the image. (With fixed_large and fewer steps than T, diffusers adds noise to it once more,
     since it asks whether t > 0; Ho et al. 2020, algorithm 2, adds none in the last step.)
     """
     schedule = Schedule(prediction_type=prediction_type)
@@ -150,7 +150,7 @@ def dpmpp_trajectory(network: Stand, scheduler: DPMSolverMultistepScheduler) -> 
 @pytest.mark.parametrize("steps", [10, 50, 1000])
 @pytest.mark.parametrize("prediction_type", get_args(PredictionType))
 def test_dpmpp_2m_is_diffusers(prediction_type: PredictionType, steps: int, clipped: bool) -> None:
-    """diffusers knows no clipping here, but its thresholding with a greatest value of 1 is that."""
+    """diffusers has no clipping here; its thresholding with sample_max_value 1 is the same."""
     schedule = Schedule(prediction_type=prediction_type)
     network = Mixer(schedule)
     scheduler = DPMSolverMultistepScheduler(
@@ -170,7 +170,7 @@ def test_dpmpp_2m_is_diffusers(prediction_type: PredictionType, steps: int, clip
 
 def heun_trajectory(network: Stand, scheduler: HeunDiscreteScheduler) -> Iterator[Tensor]:
     """x̂0 after every evaluation of diffusers, whose x is ours over sqrt(alphas_cumprod)."""
-    x = all_noise()[0] / network.schedule.alphas_cumprod[-1].sqrt().float()
+    x = all_noise()[0] / network.schedule.alphas_cumprod[int(scheduler.timesteps[0])].sqrt().float()
     for t in scheduler.timesteps:
         with torch.no_grad():
             output = network(scheduler.scale_model_input(x, t), t.long().expand(COUNT))
@@ -183,7 +183,7 @@ def heun_trajectory(network: Stand, scheduler: HeunDiscreteScheduler) -> Iterato
 @pytest.mark.parametrize("steps", [9, 49, 999])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_heun_is_diffusers(prediction_type: PredictionType, steps: int) -> None:
-    """With clipping, since x̂0 of the first steps lies far outside; `steps` counts evaluations."""
+    """With clipping, since x̂0 of the first steps is far outside ±1; `steps` counts evaluations."""
     schedule = Schedule(prediction_type=prediction_type)
     network = Mixer(schedule)
     scheduler = HeunDiscreteScheduler(**config(schedule), clip_sample=True)
@@ -192,20 +192,105 @@ def test_heun_is_diffusers(prediction_type: PredictionType, steps: int) -> None:
     assert worst_difference(network, table, heun_trajectory(network, scheduler)) < 1e-4
 
 
-def test_the_trajectory_is_not_trivial() -> None:
-    """What the comparison above compares: pictures that are neither clipped flat nor each other's."""
+# (spacing, steps, start): the spacings over the whole schedule, and the later starts of image-to-image.
+PLANS = [
+    ("leading", 50, 1000),
+    ("linspace", 50, 1000),
+    ("trailing", 50, 500),
+    ("leading", 30, 300),
+    ("linspace", 40, 600),
+    ("trailing", 7, 100),
+]
+
+
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
+@pytest.mark.parametrize(("spacing", "steps", "start"), PLANS)
+@pytest.mark.parametrize("sampler", sorted(VARIANCES))
+def test_ddpm_with_every_spacing_and_later_starts_is_diffusers(
+    sampler: str,
+    spacing: str,
+    steps: int,
+    start: int,
+    prediction_type: PredictionType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a chain starts later, diffusers is given its timesteps."""
+    schedule = Schedule(prediction_type=prediction_type)
+    network = Mixer(schedule)
+    scheduler = DDPMScheduler(**config(schedule, spacing), variance_type=VARIANCES[sampler])
+    table = samplers.table(sampler, schedule, steps, spacing=spacing, start=start)
+    if start == schedule.num_train_timesteps:
+        scheduler.set_timesteps(steps)
+    else:
+        scheduler.set_timesteps(timesteps=table.timesteps.tolist())
+    assert worst_difference(network, table, reference_trajectory(network, scheduler, table, monkeypatch)) < 1e-4
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4])
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
+@pytest.mark.parametrize(
+    ("spacing", "steps", "start"), [("leading", 50, 1000), ("trailing", 50, 500), ("leading", 30, 300)]
+)
+def test_ddim_with_leading_spacing_and_later_starts_is_diffusers(
+    spacing: str,
+    steps: int,
+    start: int,
+    prediction_type: PredictionType,
+    eta: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """diffusers' DDIM takes the next timestep for t - T // steps, so linspace, whose strides differ, has no match."""
+    schedule = Schedule(prediction_type=prediction_type)
+    network = Mixer(schedule)
+    scheduler = DDIMScheduler(**config(schedule, spacing), set_alpha_to_one=True)
+    scheduler.set_timesteps(steps * schedule.num_train_timesteps // start)  # of the whole schedule, at the same stride
+    scheduler.timesteps = scheduler.timesteps[-steps:]
+    table = samplers.table("ddim", schedule, steps, spacing=spacing, start=start, eta=eta)
+    trajectory = reference_trajectory(network, scheduler, table, monkeypatch, eta=eta)
+    assert worst_difference(network, table, trajectory) < 1e-4
+
+
+@pytest.mark.filterwarnings(NUMPY_AND_DIFFUSERS)
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
+@pytest.mark.parametrize(("spacing", "steps", "start"), PLANS)
+def test_dpmpp_2m_with_every_spacing_and_later_starts_is_diffusers(
+    spacing: str, steps: int, start: int, prediction_type: PredictionType
+) -> None:
+    """diffusers is given the timesteps: its own leading and linspace leave the last one out for this sampler."""
+    schedule = Schedule(prediction_type=prediction_type)
+    network = Mixer(schedule)
+    scheduler = DPMSolverMultistepScheduler(
+        **config(schedule),
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        final_sigmas_type="zero",
+        thresholding=True,
+        sample_max_value=1.0,
+    )
+    table = samplers.table("dpmpp_2m", schedule, steps, spacing=spacing, start=start)
+    scheduler.set_timesteps(timesteps=table.timesteps.tolist())
+    assert worst_difference(network, table, dpmpp_trajectory(network, scheduler)) < 1e-4
+
+
+@pytest.mark.filterwarnings(NUMPY_AND_DIFFUSERS)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("spacing", "nodes", "start"), PLANS)
+def test_heun_with_every_spacing_and_later_starts_is_diffusers(
+    spacing: str, nodes: int, start: int, prediction_type: PredictionType
+) -> None:
+    schedule = Schedule(prediction_type=prediction_type)
+    network = Mixer(schedule)
+    scheduler = HeunDiscreteScheduler(**config(schedule), clip_sample=True)
+    scheduler.set_timesteps(timesteps=samplers.SPACINGS[spacing](start, nodes).tolist())
+    table = samplers.table("heun", schedule, 2 * nodes - 1, spacing=spacing, start=start)
+    assert worst_difference(network, table, heun_trajectory(network, scheduler)) < 1e-4
+
+
+def test_compared_images_are_not_trivial() -> None:
+    """The images compared above are neither clipped flat nor equal to each other."""
     network = Mixer(Schedule())
     table = samplers.table("ddpm", Schedule(), 50)
     *_, x0 = samplers.sample(network, table, seed=SEED, count=COUNT)
     assert (x0.abs() < 1).float().mean() > 0.2
     assert x0.std(dim=0).min() > 0.01
-
-
-@pytest.mark.filterwarnings(NUMPY_AND_DIFFUSERS)
-@pytest.mark.parametrize("spacing", sorted(samplers.SPACINGS))
-@pytest.mark.parametrize("steps", [4, 10, 25, 50, 100, 250, 300, 500, 999, 1000])
-def test_timesteps_are_diffusers(spacing: str, steps: int) -> None:
-    scheduler = DDPMScheduler(**config(Schedule(), spacing))
-    scheduler.set_timesteps(steps)
-    # Their stride for trailing steps accumulates rounding, and may give one timestep too many at the end.
-    assert torch.equal(samplers.SPACINGS[spacing](1000, steps), scheduler.timesteps[:steps])

@@ -1,4 +1,4 @@
-"""Checkpoints come, change and go while the worker runs; what cannot be served is named, and the rest is."""
+"""Checkpoints are added, changed and removed while the worker runs; bad ones are refused, the others served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker.catalog import Catalog, load_model
 
 @pytest.fixture
 def folder(tiny: Path, tmp_path: Path) -> Path:
-    """A folder of models with one good one, called `good`."""
+    """A folder of models that holds one, `good`."""
     shutil.copytree(tiny, tmp_path / "good")
     return tmp_path
 
@@ -37,17 +37,17 @@ def names(catalog: Catalog) -> list[str]:
 
 
 def scanned(catalog: Catalog) -> list[EventDict]:
-    """What was said."""
-    with structlog.testing.capture_logs() as said:
+    """The log of one scan."""
+    with structlog.testing.capture_logs() as entries:
         catalog.scan()
-    return said
+    return entries
 
 
 def refused(catalog: Catalog) -> dict[str, str]:
     return {entry["model"]: entry["reason"] for entry in scanned(catalog) if entry["log_level"] == "error"}
 
 
-def test_a_card_says_what_the_checkpoint_is(catalog: Catalog, folder: Path) -> None:
+def test_card_describes_the_checkpoint(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     [card] = catalog.cards
     assert (card.name, card.digest) == ("good", checkpoint.read_card(folder / "good").digest)
@@ -61,7 +61,7 @@ def test_a_card_says_what_the_checkpoint_is(catalog: Catalog, folder: Path) -> N
     assert model.card.build == model.network.build
 
 
-def test_a_model_that_is_not_there_is_none(catalog: Catalog) -> None:
+def test_get_of_an_unknown_model_is_none(catalog: Catalog) -> None:
     catalog.scan()
     assert catalog.get("other") is None
 
@@ -156,16 +156,16 @@ def test_unexpected_error_refuses_one_model_and_serves_the_others(
 @pytest.mark.parametrize(
     "late", [checkpoint.CARD, checkpoint.SCHEDULER_CONFIG, checkpoint.UNET_CONFIG, checkpoint.WEIGHTS]
 )
-def test_a_copy_in_progress_is_served_once_it_is_whole(catalog: Catalog, folder: Path, late: str) -> None:
+def test_copy_in_progress_is_served_once_it_is_complete(catalog: Catalog, folder: Path, late: str) -> None:
     shutil.copytree(folder / "good", folder / "copy")
-    (folder / "copy" / late).rename(folder / "kept aside")
+    (folder / "copy" / late).rename(folder / "late")
     assert list(refused(catalog)) == ["copy"]
-    (folder / "kept aside").rename(folder / "copy" / late)
+    (folder / "late").rename(folder / "copy" / late)
     catalog.scan()
     assert names(catalog) == ["copy", "good"]
 
 
-def test_a_new_model_appears_at_the_next_scan(catalog: Catalog, folder: Path) -> None:
+def test_new_model_is_served_from_the_next_scan(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     shutil.copytree(folder / "good", folder / "another")
     assert names(catalog) == ["good"]
@@ -173,16 +173,14 @@ def test_a_new_model_appears_at_the_next_scan(catalog: Catalog, folder: Path) ->
     assert names(catalog) == ["another", "good"]
 
 
-def test_what_has_not_changed_is_not_read_again(catalog: Catalog) -> None:
+def test_unchanged_checkpoint_is_not_read_again(catalog: Catalog) -> None:
     catalog.scan()
     before = catalog.get("good")
     assert scanned(catalog) == []
     assert catalog.get("good") is before
 
 
-def test_a_replaced_model_gets_its_new_digest_and_whoever_holds_the_old_one_keeps_it(
-    catalog: Catalog, folder: Path
-) -> None:
+def test_replaced_checkpoint_is_a_new_model_and_the_old_one_stays_usable(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     old = catalog.get("good")
     assert old is not None
@@ -194,7 +192,7 @@ def test_a_replaced_model_gets_its_new_digest_and_whoever_holds_the_old_one_keep
     assert not torch.equal(old.checkpoint.unet.conv_in.weight, new.checkpoint.unet.conv_in.weight)
 
 
-def test_a_new_evaluation_is_shown_on_the_card_and_the_digest_stays(catalog: Catalog, folder: Path) -> None:
+def test_new_metrics_change_the_card_but_not_the_digest(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     [before] = catalog.cards
     edit(checkpoint.CARD, metrics={"recognised": 0.99})(folder / "good")
@@ -204,7 +202,7 @@ def test_a_new_evaluation_is_shown_on_the_card_and_the_digest_stays(catalog: Cat
     assert after.digest == before.digest
 
 
-def test_figures_are_read_with_the_model_and_again_when_they_change(catalog: Catalog, folder: Path) -> None:
+def test_figures_are_read_again_when_they_change(catalog: Catalog, folder: Path) -> None:
     drawn = folder / "good" / checkpoint.FIGURES
     drawn.mkdir()
     (drawn / "loss.png").write_bytes(b"a curve")
@@ -219,7 +217,7 @@ def test_figures_are_read_with_the_model_and_again_when_they_change(catalog: Cat
     assert list(catalog.figures.values()) == [b"a longer curve"]
 
 
-def test_a_picture_that_cannot_be_read_is_left_out_and_the_model_is_served(catalog: Catalog, folder: Path) -> None:
+def test_unreadable_figure_is_left_out_and_the_model_is_served(catalog: Catalog, folder: Path) -> None:
     drawn = folder / "good" / checkpoint.FIGURES
     (drawn / "folder.png").mkdir(parents=True)
     (drawn / "dangling.png").symlink_to("nowhere")
@@ -230,7 +228,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_the_model_is_served(catal
     assert list(catalog.cards[0].figures) == ["loss.png"]
 
 
-def test_a_new_figure_does_not_cost_the_network_that_is_ready(catalog: Catalog, folder: Path) -> None:
+def test_new_figure_keeps_the_loaded_network(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     before = catalog.get("good")
     (folder / "good" / checkpoint.FIGURES).mkdir()
@@ -243,7 +241,7 @@ def test_a_new_figure_does_not_cost_the_network_that_is_ready(catalog: Catalog, 
     assert after.network is before.network
 
 
-def test_a_model_that_is_spoilt_while_it_is_served_goes_on_as_it_was(catalog: Catalog, folder: Path) -> None:
+def test_model_whose_files_are_damaged_is_served_from_memory(catalog: Catalog, folder: Path) -> None:
     catalog.scan()
     served = catalog.get("good")
     cut(folder / "good")
@@ -251,7 +249,7 @@ def test_a_model_that_is_spoilt_while_it_is_served_goes_on_as_it_was(catalog: Ca
     assert catalog.get("good") is served
 
 
-def test_a_removed_model_is_no_longer_served(catalog: Catalog, folder: Path) -> None:
+def test_removed_model_is_no_longer_served(catalog: Catalog, folder: Path) -> None:
     shutil.copytree(folder / "good", folder / "other")
     catalog.scan()
     shutil.rmtree(folder / "good")
@@ -259,7 +257,7 @@ def test_a_removed_model_is_no_longer_served(catalog: Catalog, folder: Path) -> 
     assert names(catalog) == ["other"]
 
 
-def test_what_training_has_not_finished_writing_is_not_looked_at(catalog: Catalog, folder: Path) -> None:
+def test_hidden_folders_of_unfinished_saves_are_skipped(catalog: Catalog, folder: Path) -> None:
     for hidden in (".good.new-17", ".good.old-17"):
         shutil.copytree(folder / "good", folder / hidden)
         cut(folder / hidden)
@@ -268,13 +266,13 @@ def test_what_training_has_not_finished_writing_is_not_looked_at(catalog: Catalo
     assert names(catalog) == ["good"]
 
 
-def test_an_empty_folder_and_one_that_is_not_there_hold_no_models(tmp_path: Path) -> None:
+def test_empty_or_missing_folder_has_no_models(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         empty = Catalog(path, device=torch.device("cpu"), slots=8, max_count=50)
         empty.scan()
         assert empty.cards == []
 
 
-def test_one_checkpoint_is_loaded_as_the_catalog_does(folder: Path, catalog: Catalog) -> None:
+def test_load_model_gives_the_catalogs_card(folder: Path, catalog: Catalog) -> None:
     catalog.scan()
     assert load_model(folder / "good", torch.device("cpu"), slots=8, max_count=50).card == catalog.cards[0]

@@ -1,4 +1,4 @@
-"""What a model does without a service: measured and drawn as the commands do it."""
+"""Evaluation and figures without a service, as the commands run them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digits() -> Dataset:
     return data.load("digits")
 
 
-def test_an_evaluation_is_of_both_kinds(
+def test_evaluation_has_unconditional_and_conditional_metrics(
     model: Model, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model.evaluation.classifier.STEPS", 5)
@@ -47,12 +47,12 @@ def test_an_evaluation_is_of_both_kinds(
     assert (metrics["seed"], metrics["steps"], metrics["conditional"]["guidance_scale"]) == (3, 4, 2.0)
     assert metrics["unconditional"]["samples"] == metrics["conditional"]["samples"] == 12
     assert "accuracy" in metrics["conditional"]
-    assert metrics["bits_per_dimension"]["bound"] > 2, "a network that has learnt nothing needs many"
+    assert metrics["bits_per_dimension"]["bound"] > 2, "an untrained network needs many bits"
     with pytest.raises(FieldError):
         offline.evaluation_specs(model, GenerateRequest(steps=1001))
 
 
-def test_the_figures_are_pictures(model: Model, digits: Dataset) -> None:
+def test_figures_are_images_of_their_file_type(model: Model, digits: Dataset) -> None:
     drawn = offline.draw(model, digits, steps=3)
     assert len(drawn) == 8
     for name, picture in drawn.items():
@@ -60,8 +60,8 @@ def test_the_figures_are_pictures(model: Model, digits: Dataset) -> None:
             assert image.format == Path(name).suffix[1:].upper()
 
 
-def test_few_real_images_are_taken_again(digits: Dataset) -> None:
-    """The classes in turn, without one that has no image."""
+def test_figures_repeat_real_images_where_there_are_few(digits: Dataset) -> None:
+    """The classes in turn; a class without images is left out."""
     labels = torch.tensor([0, 0, 1, 3])
     few = dataclasses.replace(digits, images=digits.images[:4], labels=labels)
     assert offline._in_turn(few, 7).tolist() == [0, 2, 3, 1, 2, 3, 0]
