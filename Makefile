@@ -6,7 +6,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 
-.PHONY: help serve install dev check test test-docker bench bench-gpu bench-samplers clean
+.PHONY: help serve install dev check test test-docker bench bench-gpu bench-samplers docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,13 +31,16 @@ test-docker: $(VENV)/.dev  ## Test the containers; needs a Docker engine
 	$(BIN)/pytest -m docker tests/docker
 
 bench: $(VENV)/.dev  ## Measure speed into docs/performance.md: 40 minutes; DATA=PATH is the folder of data sets
-	for what in forward scaling start sharing forecast http_overhead clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
+	for what in forward scaling start sharing forecast http_overhead clients throughput redis_memory; do $(BIN)/python -m bench.$$what || exit 1; done
 	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 bench-gpu: bench  ## The same on a GPU
 
 bench-samplers: $(VENV)/.dev  ## Measure distance by sampler and steps into docs/samplers.md: 30 minutes
 	for model in mnist fashion-mnist digits; do $(BIN)/python -m bench.samplers checkpoints/$$model $(if $(DATA),--data-root $(DATA)) || exit 1; done
+
+docs: $(VENV)/.dev  ## Write the tables of docs/settings.md from the code
+	$(BIN)/python -m docs.settings
 
 clean:  ## Remove the virtual environment and caches; models, runs and jobs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

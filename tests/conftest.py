@@ -1,4 +1,4 @@
-"""What every test may lean on. Real parts only: a real Redis, a real worker process, HTTP through the app."""
+"""Shared fixtures: a real Redis, a tiny checkpoint, the whole service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Compiled networks outlast a run of the suite, as they outlast a run of the service.
+# Compiled networks are cached between runs of the suite.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "noisemill-tests-compiled"))
 
 import hypothesis
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from serve import redis_server
 from tests.service import Service, running
 
-# No test is a stopwatch: machines are shared.
+# No deadlines, because the machine may be shared.
 hypothesis.settings.register_profile("noisemill", deadline=None)
 hypothesis.settings.load_profile("noisemill")
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server of the tests' own."""
+    """A Redis server for the test session."""
     state = tmp_path_factory.mktemp("redis")
     server = subprocess.Popen(redis_server.command(state))
     url = f"unix://{redis_server.socket_path(state)}"
@@ -41,7 +41,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
-    """A client of the tests' server, which is empty."""
+    """A client of the session's server, which is flushed."""
     with Redis.from_url(redis_url) as client:
         client.flushall()
         yield client
@@ -49,7 +49,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose weights are random: 8×8 grey, ten classes and the null class."""
+    """A checkpoint with random weights: 8×8 grey, ten classes and the null class."""
     import torch
 
     from model import checkpoint
@@ -74,7 +74,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The whole service on the reference models, as `make serve` starts it."""
+    """The service with the reference models, as `make serve` starts it."""
     with running(Service(ROOT / "checkpoints", tmp_path_factory.mktemp("service"))) as service:
         yield service
 

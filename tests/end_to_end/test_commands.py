@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command line, run in subprocesses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Path, tiny: Path, tmp_path: Path) -> None:
+def test_train_stops_at_sigint_resumes_and_is_listed_by_running_service(
+    recipe: Path, tiny: Path, tmp_path: Path
+) -> None:
     models, runs = tmp_path / "models", tmp_path / "runs"
     shutil.copytree(tiny, models / "tiny")
     service = Service(models, tmp_path / "state")
@@ -57,10 +59,10 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
     training = subprocess.Popen([sys.executable, "-m", "noisemill", *map(str, command)])
     wait_until(lambda: (runs / "small/metrics.jsonl").exists(), 120)
     training.send_signal(signal.SIGINT)
-    assert training.wait(120) in (0, 130)  # it may have been done already
+    assert training.wait(120) in (0, 130)  # 0 if it had already ended
     if training.returncode == 130:
         assert "already holds a run" in noisemill(*command, code=1)
-        assert "of 80  loss" in noisemill(*command, "--resume"), "where no terminal is, a line now and then"
+        assert "of 80  loss" in noisemill(*command, "--resume"), "progress lines without a terminal"
     steps = [json.loads(line)["step"] for line in (runs / "small/metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 81))
     with Image.open(runs / "small/samples.png") as grid:
@@ -71,14 +73,14 @@ def test_training_is_stopped_resumed_and_appears_in_a_running_service(recipe: Pa
     service.close()
 
 
-def test_samples_as_an_array(tiny: Path, tmp_path: Path) -> None:
-    said = noisemill("sample", tiny, "--count", 3, "--steps", 2, "--seed", 5, "--out", tmp_path / "three.npy")
-    assert "seed 5" in said
+def test_sample_writes_npy(tiny: Path, tmp_path: Path) -> None:
+    output = noisemill("sample", tiny, "--count", 3, "--steps", 2, "--seed", 5, "--out", tmp_path / "three.npy")
+    assert "seed 5" in output
     array = numpy.load(tmp_path / "three.npy")
     assert (array.dtype, array.shape) == (numpy.uint8, (3, 8, 8))
 
 
-def test_bad_arguments_say_what_is_allowed(tiny: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_name_allowed_values(tiny: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "x")
     assert "1 to 1000" in noisemill("sample", tiny, "--steps", 1001, *out, code=1)
     assert "0 to 9" in noisemill("sample", tiny, "--label", "eleven", *out, code=1)
@@ -92,7 +94,7 @@ def test_bad_arguments_say_what_is_allowed(tiny: Path, tmp_path: Path) -> None:
     assert "is a file: name a folder" in noisemill("sample", tiny, "--out", picture, code=1)
 
 
-def test_a_service_that_cannot_be_says_why(tiny: Path, tmp_path: Path) -> None:
+def test_serve_without_models_or_state_folder_exits_1(tiny: Path, tmp_path: Path) -> None:
     empty, file = tmp_path / "empty", tmp_path / "file"
     empty.mkdir()
     file.touch()
@@ -103,24 +105,24 @@ def test_a_service_that_cannot_be_says_why(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "app", "worker"])
-def test_a_setting_that_cannot_be_stops_it_at_once(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_exits_1(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISEMILL_KEEP_DAYS", "-1")
     assert "NOISEMILL_KEEP_DAYS='-1': input should be greater than 0" in noisemill(command, code=1)
 
 
-def test_a_corrupt_checkpoint_is_reported_by_name_and_the_rest_is_served(tiny: Path, tmp_path: Path) -> None:
+def test_corrupt_checkpoint_is_reported_and_others_are_served(tiny: Path, tmp_path: Path) -> None:
     models, state = tmp_path / "models", tmp_path / "state"
     state.mkdir()
-    shutil.copytree(tiny, models / "whole")
-    shutil.copytree(tiny, models / "torn")
-    weights = models / "torn/unet/diffusion_pytorch_model.safetensors"
+    shutil.copytree(tiny, models / "valid")
+    shutil.copytree(tiny, models / "corrupt")
+    weights = models / "corrupt/unet/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     (models / "empty").mkdir()
     service = Service(models, state)
     service.start()
-    assert [card["name"] for card in service.http.get("/models").json()["models"]] == ["whole"]
+    assert [card["name"] for card in service.http.get("/models").json()["models"]] == ["valid"]
     log = service.log.read_text()
-    assert "checkpoint torn cannot be served" in log
+    assert "checkpoint corrupt cannot be served" in log
     assert "checkpoint empty cannot be served" in log
-    assert "torn" in noisemill("models", "--models", models)
+    assert "corrupt" in noisemill("models", "--models", models)
     service.close()
