@@ -30,7 +30,7 @@ test-docker: $(VENV)/.dev  ## The containers, where a Docker engine runs
 
 bench: $(VENV)/.dev  ## Speed beside the usual way, into docs/performance.md: 40 minutes; DATA=PATH names the folder of data sets
 	for what in forward growth start sharing face clients throughput; do $(BIN)/python -m bench.$$what || exit 1; done
-	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
+	for what in quality train contention; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 bench-gpu: bench  ## The same: a GPU is used where there is one
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint, figures, images, run_log, samplers
+from model.cores import Cores
 from model.data import Dataset
 from model.ema import EMA
 from model.hardware import can_compile, compile_options, compiling, default_device, has_bf16, keep_freed_memory
@@ -125,10 +126,12 @@ class Trainer:
             network = cast(nn.Module, torch.compile(network, options=compile_options(self.device)))
             compiling(lambda: self._backward(network))
             self.optimizer.zero_grad()
-        with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
+        log_context = closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext()
+        with log_context as log, closing(Cores()) as cores:
             clock = time.perf_counter()
             while self.step < self.steps:
                 report = self._train_step(network, clock)
+                cores.adapt()
                 clock = time.perf_counter()
                 if log is not None:
                     log.write(report)

@@ -28,6 +28,7 @@ from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Status
 from jobs.store import RedisStore
+from model.cores import Cores
 from worker.catalog import Catalog, Model
 from worker.engine import Engine, Step, Task
 from worker.pacing import Drift
@@ -107,6 +108,7 @@ class BatchWorker(SimpleWorker):
         self._held_lock = threading.Lock()  # the heartbeat reads what the main thread changes
         self._alone: deque[Held] = deque()  # jobs that wait to run with no neighbour
         self._compiling: dict[str, SpawnProcess] = {}  # what compiles a network, by digest
+        self._cores = Cores()
         self._looked = 0.0
         self._saved = 0.0
         self._drift: defaultdict[str, Drift] = defaultdict(Drift)  # by model
@@ -306,6 +308,7 @@ class BatchWorker(SimpleWorker):
             return
         for step in steps:
             self._hand_over(step)
+        self._cores.adapt()
         self._stepped = time.perf_counter()
         seconds = self._stepped - began
         self._spent[digest] += seconds
