@@ -32,7 +32,7 @@ test-docker: $(VENV)/.dev  ## Test the containers; needs a Docker engine
 
 bench: $(VENV)/.dev  ## Measure speed into docs/performance.md: 40 minutes; DATA=PATH is the folder of data sets
 	for what in forward scaling start sharing forecast http_overhead clients throughput redis_memory; do $(BIN)/python -m bench.$$what || exit 1; done
-	for what in quality train; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
+	for what in quality train contention; do $(BIN)/python -m bench.$$what $(if $(DATA),--data-root $(DATA)) || exit 1; done
 
 bench-gpu: bench  ## The same on a GPU
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from jobs.resolve import resolve
 from jobs.schema import CYCLE, GenerateRequest, JobSpec
+from model.cores import Cores
 from model.data import Dataset
 from model.evaluation.likelihood import bits_per_dimension
 from model.evaluation.reference import Reference
@@ -35,11 +37,13 @@ def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda 
     engine = Engine(model.network, model.shape)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
-    while not engine.idle:
-        for step in engine.step():
-            advance(len(step.x0))
-            if step.last:
-                pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
+    with closing(Cores()) as cores:
+        while not engine.idle:
+            for step in engine.step():
+                advance(len(step.x0))
+                if step.last:
+                    pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
+            cores.adapt()
     return pixels
 
 

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint, images
 from model.checkpoint import Card
+from model.cores import Cores
 from model.data import Dataset
 from model.evaluation import figures
 from model.hardware import can_compile, compile_options, compiling, default_device, has_bf16, keep_freed_memory
@@ -133,10 +134,12 @@ class Trainer:
             network = cast(nn.Module, torch.compile(network, options=compile_options(self.device)))
             compiling(lambda: self._backward(network))
             self.optimizer.zero_grad()
-        with closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext() as log:
+        log_context = closing(RunLog(self.run, self.step)) if self.rank == 0 else nullcontext()
+        with log_context as log, closing(Cores()) as cores:
             clock = time.perf_counter()
             while self.step < self.steps:
                 report = self._train_step(network, clock)
+                cores.adapt()
                 clock = time.perf_counter()
                 if log is not None:
                     log.write(report)

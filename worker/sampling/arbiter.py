@@ -10,6 +10,7 @@ from multiprocessing.context import SpawnProcess
 
 from jobs.pace import Pace
 from jobs.schema import Priority
+from model.cores import Cores
 from worker.catalog import Catalog, Model
 from worker.sampling.engine import Engine, Step
 from worker.sampling.pacing import Drift
@@ -40,6 +41,7 @@ class Arbiter:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._cores = Cores()
         self._shares: dict[str, _Share] = {}  # by digest: a model that is replaced on disk finishes its jobs
         self._current: _Share | None = None  # whose step was the last
         self._compiling: dict[str, SpawnProcess] = {}  # by digest
@@ -79,6 +81,7 @@ class Arbiter:
         """Charges the time since the step before to the model that has stepped, publishing included."""
         assert self._clock is not None
         assert self._current is not None
+        self._cores.adapt()
         share, now = self._current, time.perf_counter()
         seconds, self._clock = now - self._clock, now
         share.seconds += seconds
