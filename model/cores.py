@@ -3,8 +3,8 @@
 The threads of an operation meet at a barrier, about a hundred times a step. libgomp has them spin there for up to 3 ms,
 which is fastest while each thread has a core of its own. Once another process takes a core, a thread spins for one that
 is not running, and uses up the time that the other thread needs. libgomp spins for 100 rounds only while its threads
-outnumber the cores, so a team of idle threads switches the spinning off. Spinning changes no result; another number of
-threads would, and would compile networks anew.
+outnumber the cores, so a team of idle threads switches the spinning off. Spinning changes no result. The number of
+threads stays: with another one torch compiles networks anew.
 """
 
 from __future__ import annotations
