@@ -106,11 +106,11 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
         numbers: list[int] = []
         step = Engine.step
 
-        def observed(engine: Engine, took: float | None = None) -> list[Step]:
+        def observed(engine: Engine, last_seconds: float | None = None) -> list[Step]:
             numbers.append(len(numbers))
             assert numbers[-1] < FOREVER
             do(numbers[-1])
-            return step(engine, took)
+            return step(engine, last_seconds)
 
         monkeypatch.setattr(Engine, "step", observed)
         return numbers

@@ -26,8 +26,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step with the seed POISON raises."""
     step = Engine.step
 
-    def fragile(engine: Engine, took: float | None = None) -> list[Step]:
-        steps = step(engine, took)
+    def fragile(engine: Engine, last_seconds: float | None = None) -> list[Step]:
+        steps = step(engine, last_seconds)
         if any(each.task.seed == POISON for each in steps):
             raise RuntimeError("out of memory")
         return steps

@@ -87,7 +87,7 @@ class Proxy:
 
 
 def test_half_open_connection_is_replaced(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.main.ANSWER_SECONDS", 0.5, raising=False)
+    monkeypatch.setattr("worker.main.REPLY_TIMEOUT_SECONDS", 0.5)
     proxy = Proxy(redis_url.removeprefix("unix://"))
     answered: list[bytes | None] = []
     with connect(proxy.url) as client:

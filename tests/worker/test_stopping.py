@@ -151,9 +151,8 @@ def test_worker_that_stops_deletes_its_key(
 def test_slow_upkeep_does_not_delay_the_heartbeat(
     redis: Redis, redis_url: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.main.UPKEEP_SECONDS", 0.05, raising=False)
-    monkeypatch.setattr("worker.main.BEAT_SECONDS", 0.1, raising=False)
-    monkeypatch.setattr("worker.main.HEARTBEAT_SECONDS", 0.1, raising=False)
+    monkeypatch.setattr("worker.main.UPKEEP_SECONDS", 0.05)
+    monkeypatch.setattr("worker.main.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("worker.main.ALIVE_SECONDS", 1.0)
     monkeypatch.setattr(Janitor, "clean", lambda _: time.sleep(3))
     alive = []
