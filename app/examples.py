@@ -45,6 +45,7 @@ QUEUED_JOB: dict[str, Any] = {
     },
     "progress": {"images_done": 0, "images": 2, "steps_done": 0, "steps": 100},
     "attempt": 0,
+    "build": None,
     "error": None,
     "created_at": 1763647200.25,
     "started_at": None,
@@ -58,6 +59,7 @@ FINISHED_JOB: dict[str, Any] = QUEUED_JOB | {
     "eta_seconds": None,
     "progress": {"images_done": 2, "images": 2, "steps_done": 100, "steps": 100},
     "attempt": 1,
+    "build": "noisemill 0.2.0 torch 2.14.1 cpu x86_64 bfloat16 compiled",
     "started_at": 1763647200.31,
     "ended_at": 1763647201.72,
     "urls": {

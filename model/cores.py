@@ -90,9 +90,10 @@ def _cpus() -> set[int]:
 
 
 def _libgomp() -> ctypes.CDLL | None:
-    """The library that torch has loaded."""
+    """The libgomp of torch; other packages, such as scikit-learn, may have loaded another copy."""
     with suppress(OSError):
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if "libgomp" in line:
-                return ctypes.CDLL(line.split(maxsplit=5)[-1])
+        mapped = {line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+        copies = [path for path in mapped if "libgomp" in path]
+        copies.sort(key=lambda path: not path.startswith(str(Path(torch.__file__).parent)))
+        return ctypes.CDLL(copies[0]) if copies else None
     return None

@@ -1,3 +1,5 @@
+"""Cores: spinning of libgomp threads beside other processes."""
+
 from __future__ import annotations
 
 import os
@@ -74,6 +76,14 @@ def test_idle_team_stops_threads_from_spinning_at_barriers() -> None:
         stop_spinning(cores)
         waiting = processor_seconds()
     assert waiting < spinning / 2
+
+
+def test_libgomp_is_that_of_torch_beside_another_copy() -> None:
+    import sklearn.cluster  # noqa: F401  (loads a copy of its own)
+
+    libgomp = cores._libgomp()
+    assert libgomp is not None
+    assert Path(libgomp._name).is_relative_to(Path(torch.__file__).parent)
 
 
 def test_close_ends_the_idle_team_and_threads_spin_again() -> None:
