@@ -1,4 +1,4 @@
-"""/docs (Swagger UI) and /redoc: served from this service alone, with a policy that allows their one inline script."""
+"""/docs (Swagger UI) and /redoc: all files come from this service, and the policy allows their one inline script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ZIP archive as a stream: its memory is one chunk, however many images there are."""
+"""A ZIP archive as a stream: it holds one chunk in memory, whatever the number of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1 << 16
 
 
 def stream(files: Iterable[tuple[str, bytes]], modified_at: float) -> Iterator[bytes]:
-    """The archive of these names and contents, in chunks. Stored, since PNGs are compressed already."""
+    """The archive of these names and contents, in chunks. Not compressed, since PNGs already are."""
     window = _Window()
     with zipfile.ZipFile(window, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files:
@@ -30,8 +30,8 @@ def _entry(name: str, modified_at: float) -> zipfile.ZipInfo:
 class _Window(io.BytesIO):
     """The end of a file, from offset `start` on.
 
-    zipfile seeks back to the header of the entry that it has just written, to put in its checksum. Without seeking it
-    would append a data descriptor, which readers of a stream cannot handle for stored entries.
+    zipfile seeks back to the header of each entry that it has written, to add its checksum. In a file without seeking
+    it would append a data descriptor instead, which streaming readers cannot handle for stored entries.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Window(io.BytesIO):
         return self.start + super().seek(offset - self.start, whence)
 
     def drain(self) -> bytes:
-        """What was written since the last call, which is then forgotten."""
+        """Returns and frees what was written since the last call."""
         chunk = self.getvalue()
         self.start += len(chunk)
         super().seek(0)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem
 
-BODY_SECONDS = 30.0
+BODY_SECONDS = 30.0  # maximum time for a client to send a body
 
 
 class BodyLimit:
@@ -38,7 +38,7 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal received, complete
-            if complete:  # what follows is the disconnection, which may come much later
+            if complete:  # the next message is the disconnection, which may come much later
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -49,7 +49,7 @@ class BodyLimit:
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > self._max_bytes:
-                # FastAPI passes on this exception while it reads a body, and no other.
+                # FastAPI turns all other exceptions during the reading of a body into status 400.
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large)
             return message
 

@@ -1,4 +1,4 @@
-"""Every failure is answered with a problem document that says what to do."""
+"""Exception handlers: every error is answered with a problem document that says what to do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _unknown_field(name: str) -> dict[str, str]:
 
 
 def _parameters(app: FastAPI) -> dict[str, Any]:
-    """The schemas of all parameters and headers, by name; a name means the same in every route."""
+    """The schemas of all parameters and headers, by name; a name has the same schema in every route."""
     operations = [operation for path in app.openapi()["paths"].values() for operation in path.values()]
     parameters = [parameter for operation in operations for parameter in operation.get("parameters", ())]
     return {parameter["name"]: parameter["schema"] for parameter in parameters}
@@ -95,7 +95,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """The methods that the path takes, over all its routes; HEAD goes with GET (`app.head`)."""
+    """The methods that the path allows, over all its routes; HEAD where GET is allowed (`app.head`)."""
     taken = [method.value for method in HTTPMethod if _is_routed(request, method)]
     return sorted({*taken, "HEAD"} if "GET" in taken else taken)
 
@@ -103,7 +103,7 @@ def _methods(request: Request) -> list[str]:
 def _is_routed(request: Request, method: HTTPMethod) -> bool:
     scope = {**request.scope, "method": method.value, "root_path": ""}
     routes = [route for route in request.app.routes if route.matches(dict(scope))[0] is Match.FULL]
-    return any(method is HTTPMethod.GET or not isinstance(route, Mount) for route in routes)  # mounts are files
+    return any(method is HTTPMethod.GET or not isinstance(route, Mount) for route in routes)  # mounts serve files
 
 
 async def _redis_unreachable(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the exception that ends a request with one, its schema, and which routes answer it."""
+"""Problem documents (RFC 9457): their schema, the exception that is answered with one, and its use in OpenAPI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """Ends a request. `errors` are fields of FieldProblem."""
+    """Ends a request with a problem document. `errors` have the fields of FieldProblem."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ _WITH_RETRY_AFTER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABL
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses`: the problems with which it may answer."""
+    """A route's `responses`, for these problem statuses."""
     return {
         status.value: {
             "model": ProblemDetails,
@@ -87,6 +87,6 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def _printable(text: str) -> str:
-    """Text of a client may be quoted in an error: cut to MAX_TEXT, and without what UTF-8 cannot encode."""
+    """Cut to MAX_TEXT, without characters that UTF-8 cannot encode: errors may quote a client's text."""
     cut = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
     return cut.encode(errors="replace").decode()

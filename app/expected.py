@@ -8,7 +8,7 @@ Schema = dict[str, Any]
 
 
 def expected(schema: Schema) -> str:
-    """Such as "a whole number from 0 to 100". null is left out: it means the default, as omission does."""
+    """Words such as "a whole number from 0 to 100". null is not mentioned: like omission, it means the default."""
     if "anyOf" in schema:
         return " or ".join(expected(each) for each in schema["anyOf"] if each.get("type") != "null")
     if "enum" in schema:
@@ -30,8 +30,8 @@ def _range(schema: Schema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
         return f" from {low} to {high}"
-    bounds = {"at least": low, "above": schema.get("exclusiveMinimum"), "at most": high}
-    return "".join(f", {words} {bound}" for words, bound in bounds.items() if bound is not None)
+    limits = {"at least": low, "above": schema.get("exclusiveMinimum"), "at most": high}
+    return "".join(f", {words} {limit}" for words, limit in limits.items() if limit is not None)
 
 
 def _length(schema: Schema) -> str:

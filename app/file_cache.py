@@ -1,4 +1,4 @@
-"""Files that are built from a job's results: the last ones are kept, and one is built at a time."""
+"""A cache of files that are built from a job's results, one at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 
 class FileCache:
-    """Least recently used files go first when all together exceed `max_bytes`.
+    """Evicts the least recently used files when their total exceeds `max_bytes`.
 
-    Building takes up to some 100 MB; one at a time bounds that, and requests for the same file share one build.
+    A build takes up to some 100 MB of memory; one build at a time limits that, and requests for the same file share it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -21,7 +21,7 @@ class FileCache:
         self._building = asyncio.Lock()
 
     async def get(self, name: str, build: Callable[[], bytes]) -> bytes:
-        """The file of this name; `build` runs in a thread where it is not kept."""
+        """The file of this name; `build` runs in a thread if the file is not in the cache."""
         if name not in self._files:
             async with self._building:
                 if name not in self._files:

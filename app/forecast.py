@@ -1,7 +1,7 @@
-"""When jobs will be done: the worker's own scheduler is simulated at the pace that was measured.
+"""Forecasts when jobs will be done, by a simulation of the worker's scheduler at the measured pace.
 
-Cost is bounded. The simulation runs in quanta that grow with the simulated time, so that its length is logarithmic in
-what it simulates; when its budget is spent, the remaining work over the rate of full batches is the estimate.
+The cost is bounded. The simulation advances in quanta that grow with the simulated time, so their number is logarithmic
+in that time. Once its budget is spent, the estimate is the remaining work over the rate of full batches.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from jobs.scheduler import Job, Scheduler, Span
 from jobs.schema import Status
 from jobs.work import Ahead, Work
 
-PRECISION = 16  # a quantum lasts at most this part of the simulated time
-BUDGET = 2000  # visits of waves: a few milliseconds
-UNKNOWN_START_SECONDS = 30.0  # until a waiting job begins, where no pace is known: about one compilation
+PRECISION = 16  # a quantum is at most the simulated time divided by this
+BUDGET = 2000  # maximum number of waves visited: a few milliseconds
+UNKNOWN_START_SECONDS = 30.0  # assumed time until a waiting job begins if no pace is known: about one compilation
 
 
 class Forecast:
@@ -30,7 +30,7 @@ class Forecast:
 
     running  works that have begun, oldest first
     waiting  works at the front of the queue, in order
-    ahead    of queued jobs, by id: all that waits before them, also behind `waiting`
+    ahead    by id of a queued job: all work that waits before it, including work behind `waiting`
     wanted   ids of jobs to forecast; all by default
     """
 
@@ -51,7 +51,7 @@ class Forecast:
 
     @classmethod
     def now(cls, redis: Redis, records: Records, shown: Sequence[Record] = ()) -> Forecast:
-        """For these records, of which one may be about to be queued; for all jobs by default."""
+        """A forecast for these records, or for all jobs by default. A record may be one that is not queued yet."""
         queued = [record for record in shown if record.status is Status.QUEUED]
         first, ahead = records.backlog([record.order for record in queued])
         places = {record.id: place for record, place in zip(queued, ahead, strict=True)}
@@ -67,18 +67,18 @@ class Forecast:
         return cls(list(running.values()), waiting, paces, workers, ahead=places, wanted=wanted)
 
     def position(self, job_id: str) -> int | None:
-        """How many jobs wait before a queued one."""
+        """Number of jobs that wait before a queued one."""
         return self._ahead[job_id].jobs if job_id in self._ahead else None
 
     def seconds(self, work: Work) -> float | None:
-        """Until the job is done; None where the pace of a model before it has never been measured."""
+        """Time until the job is done; None if its model's pace, or that of a model before it, was never measured."""
         ahead = self._ahead.get(work.job_id, Ahead(0, {}))
         if not {work.model, *ahead.row_steps} <= self._paces.keys() or self._simulation is None:
             return None
         return round(self._simulation.end(work, ahead), 1)
 
     def start_seconds(self) -> float:
-        """Until the next waiting job begins and its place in the queue is free."""
+        """Time until the next waiting job begins, which frees its place in the queue."""
         if self._simulation is None:
             return UNKNOWN_START_SECONDS
         later = [seconds for seconds in self._simulation.begun if seconds > 0]
@@ -86,7 +86,7 @@ class Forecast:
 
     @cached_property
     def _simulation(self) -> _Simulation | None:
-        """None where a pace is unknown."""
+        """None if a pace is unknown."""
         if not {work.model for work in [*self._running, *self._waiting]} <= self._paces.keys():
             return None
         simulation = _Simulation(self._running, self._waiting, self._paces, self._workers)
@@ -95,12 +95,12 @@ class Forecast:
 
 
 class _Worker:
-    """One worker: a scheduler per model, which share its time evenly."""
+    """One simulated worker: a scheduler per model, which share its time evenly."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.schedulers: dict[str, Scheduler] = {}
-        self._spent: dict[str, float] = {}  # seconds that each model was given
+        self._spent: dict[str, float] = {}  # seconds charged to each model
         self._last: dict[str, float] = {}  # seconds of each model's last quantum
 
     @property
@@ -125,7 +125,7 @@ class _Worker:
         return self.schedulers[work.model]
 
     def step(self) -> dict[str, float]:
-        """One quantum of the model that has had the least time; returns when jobs ended in it."""
+        """One quantum of the model with the least time charged. Returns the end of each job that ended in it."""
         busy = [model for model, scheduler in self.schedulers.items() if not scheduler.idle]
         model = min(busy, key=self._spent.__getitem__)
         scheduler = self.schedulers[model]
@@ -135,7 +135,7 @@ class _Worker:
         rows = sum(wave.evaluations for wave in waves)
         steps = max(1, min(int(quantum / scheduler.pace.of(rows)), waves[-1].steps_left))
         seconds, done, ends = 0.0, 0, dict[str, float]()
-        for wave in waves:  # which end in turn, and leave fewer rows to each step
+        for wave in waves:  # in the order in which they end; after each, the remaining steps have fewer rows
             until = min(steps, wave.steps_left)
             if until > done:
                 seconds, done = seconds + (until - done) * scheduler.pace.of(rows), until
@@ -146,12 +146,12 @@ class _Worker:
         self.seconds += seconds
         self._spent[model] += seconds
         self._last[model] = seconds
-        left = scheduler.keys
-        return {key: end for key, end in ends.items() if key not in left}
+        remaining = scheduler.keys
+        return {key: end for key, end in ends.items() if key not in remaining}
 
 
 class _Simulation:
-    """The workers from now on."""
+    """All workers, simulated from now on."""
 
     def __init__(
         self, running: Sequence[Work], waiting: Sequence[Work], paces: Mapping[str, Pace], workers: int
@@ -159,21 +159,21 @@ class _Simulation:
         self._paces = paces
         self._workers = [_Worker() for _ in range(workers)]
         self._waiting = deque(waiting)
-        self._taken = dict.fromkeys(paces, 0.0)  # row-steps of waiting jobs that have begun since, by model
+        self._begun_row_steps = dict.fromkeys(paces, 0.0)  # of waiting jobs that have begun in the simulation, by model
         self._ends: dict[str, float] = {}
-        self.begun: list[float] = []  # when waiting jobs begin
+        self.begun: list[float] = []  # times at which waiting jobs begin
         works = [*running, *waiting]
-        total = sum(self._seconds(work.model, work.row_steps_left) for work in works)
+        total = sum(self._seconds_at_full_rate(work.model, work.row_steps_left) for work in works)
         self.mean_seconds = total / workers / max(1, len(works))  # between the ends of two jobs
         for work in running:
             worker = min(self._workers, key=lambda worker: worker.jobs)
-            worker.begin(work, paces[work.model]).admit()  # so that each enters as it did, beside those before it
+            worker.begin(work, paces[work.model]).admit()  # one by one, in the order in which they entered
 
     def run(self, wanted: set[str]) -> None:
-        """Until all wanted jobs have ended or the budget is spent."""
+        """Runs until all wanted jobs have ended or the budget is spent."""
         budget = BUDGET
         while budget > 0 and not wanted <= self._ends.keys():
-            self._take()
+            self._begin_waiting()
             busy = [worker for worker in self._workers if not worker.idle]
             if not busy:
                 return
@@ -182,26 +182,27 @@ class _Simulation:
             budget -= 2 + sum(len(scheduler.waves) for scheduler in worker.schedulers.values())
 
     def end(self, work: Work, ahead: Ahead) -> float:
-        """When a job ends: as simulated, or by the work before it over the rate of full batches."""
+        """The end of a job: as simulated, or estimated from the work before it and the rate of full batches."""
         if work.job_id in self._ends:
             return self._ends[work.job_id]
-        inside = self._inside()
-        if work.job_id in inside:  # equal shares: each of the others has done as much when this one ends
-            own = inside[work.job_id]
-            return self._now + sum(min(own, other) for other in inside.values()) / len(self._workers)
+        running = self._remaining_seconds()
+        if work.job_id in running:  # at equal shares, each other job has done as much work when this one ends
+            own = running[work.job_id]
+            return self._now + sum(min(own, other) for other in running.values()) / len(self._workers)
         before = sum(
-            self._seconds(model, row_steps - self._taken[model]) for model, row_steps in ahead.row_steps.items()
+            self._seconds_at_full_rate(model, row_steps - self._begun_row_steps[model])
+            for model, row_steps in ahead.row_steps.items()
         )
         pace = self._paces[work.model]
-        return self._now + (sum(inside.values()) + before) / len(self._workers) + _alone(work, pace)
+        return self._now + (sum(running.values()) + before) / len(self._workers) + _seconds_alone(work, pace)
 
     @property
     def _now(self) -> float:
         busy = [worker for worker in self._workers if not worker.idle]
         return min(worker.seconds for worker in busy or self._workers)
 
-    def _take(self) -> None:
-        """Waiting jobs begin where a worker has room for the first of them."""
+    def _begin_waiting(self) -> None:
+        """Waiting jobs begin while a worker has room for the first of them."""
         while self._waiting:
             free = [worker for worker in self._workers if worker.has_room(self._waiting[0])]
             if not free:
@@ -209,36 +210,38 @@ class _Simulation:
             work = self._waiting.popleft()
             worker = min(free, key=lambda worker: (worker.seconds, worker.jobs))
             self.begun.append(worker.seconds)
-            self._taken[work.model] += work.row_steps
+            self._begun_row_steps[work.model] += work.row_steps
             worker.begin(work, self._paces[work.model])
 
-    def _inside(self) -> dict[str, float]:
-        """Seconds of work that is left of each job that has begun."""
+    def _remaining_seconds(self) -> dict[str, float]:
+        """Remaining work of each running job, in seconds."""
         return {
-            key: self._seconds(model, row_steps)
+            key: self._seconds_at_full_rate(model, row_steps)
             for worker in self._workers
             for model, scheduler in worker.schedulers.items()
             for key, row_steps in scheduler.row_steps_left().items()
         }
 
-    def _seconds(self, model: str, row_steps: float) -> float:
+    def _seconds_at_full_rate(self, model: str, row_steps: float) -> float:
+        """Time for this much work in full batches."""
         pace = self._paces[model]
         return max(0.0, row_steps) * pace.of(pace.batch) / pace.batch
 
 
 def _job(work: Work, pace: Pace) -> Job:
-    """A job as far as its record tells: images that are under way are taken to be at one row."""
-    left = work.images - work.images_done
-    count = min(left, pace.slots)
+    """The scheduler's job, reconstructed from a record. Its images in progress are assumed to be at the same row."""
+    remaining = work.images - work.images_done
+    count = min(remaining, pace.slots)
     begun = work.steps_done - work.images_done * work.steps
     row = min(work.steps - 1, begun // count) if count > 0 else 0
-    if row and begun - row * count:  # of many waves, as many images as can have come that far
-        count = max(1, min(left, round(begun / row)))
-    spans = [Span(work.images - left, count, row), Span(work.images - left + count, left - count)]
+    if row and begun - row * count:  # there are several waves: as many images as could have reached this row
+        count = max(1, min(remaining, round(begun / row)))
+    first = work.images_done
+    spans = [Span(first, count, row), Span(first + count, remaining - count)]
     return Job(work.job_id, work.priority, work.steps, deque(span for span in spans if span.count), work.evaluations)
 
 
-def _alone(work: Work, pace: Pace) -> float:
-    """Seconds of a job that has the machine to itself."""
+def _seconds_alone(work: Work, pace: Pace) -> float:
+    """Time of a job that runs alone."""
     images = work.images - work.images_done
     return math.ceil(images / pace.slots) * work.steps * pace.of(min(images, pace.slots) * work.evaluations)

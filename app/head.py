@@ -11,7 +11,7 @@ SCOPE_KEY = "noisemill.head"
 
 
 class Head:
-    """Runs the GET route for HEAD. A route whose body is expensive asks `IsHead` and does not build it."""
+    """Runs the GET route for HEAD, and drops the body. A route with an expensive body checks `IsHead` and skips it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

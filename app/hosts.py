@@ -1,4 +1,4 @@
-"""The Host header is checked, against DNS rebinding: a foreign page whose name resolves to this service's address."""
+"""Checks the Host header against DNS rebinding, where a foreign page's name resolves to this service's address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+?)\.?|\[(?P<v6>[0-9a-f:.]+)\])(?::[0
 class AllowedHosts:
     """Answers 421 unless the Host is an IP address, a loopback name, or one of `names`.
 
-    A page can only be rebound to us under a name, so addresses are safe: health checks and a LAN need no setting.
+    Rebinding needs a name, so IP addresses are safe: health checks and clients on a LAN need no setting.
     """
 
     def __init__(self, app: ASGIApp, names: Set[str]) -> None:
@@ -39,7 +39,7 @@ class AllowedHosts:
 
 
 def is_allowed(host: str, names: Set[str]) -> bool:
-    """Whether a Host header is answered. HTTP/1.0 clients, which are no browsers, may send none."""
+    """Whether this Host is allowed. An HTTP/1.0 client, which cannot be a browser, may send none."""
     if not host or ANY in names:
         return True
     found = HOST.fullmatch(host.lower())

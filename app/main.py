@@ -31,7 +31,7 @@ from jobs.records import Records
 from jobs.store import RedisStore
 
 WEB = Path(__file__).parent / "web"
-REDIS_TIMEOUT_SECONDS = 5.0  # also for a server that has gone without closing its connections
+REDIS_TIMEOUT_SECONDS = 5.0  # maximum time for a reply, also from a server that vanished without closing connections
 CACHED_FILES_BYTES = 64 << 20
 
 
@@ -66,7 +66,7 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 
 
 def _set_state(app: FastAPI, settings: AppSettings) -> None:
-    """What `app.deps` gives to routes, and what `app.server` changes."""
+    """Sets the state that `app.deps` gives to routes and `app.server` changes."""
     state = app.state
     state.settings = settings
     state.host_names = set(settings.host_names)

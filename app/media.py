@@ -1,4 +1,4 @@
-"""Media types of files, and how OpenAPI describes a response that is one."""
+"""Media types of files, and the description of a file response in OpenAPI."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class ServiceCollector(Collector):
         for status in (Status.QUEUED, Status.RUNNING):
             jobs.add_metric([status.value], statuses[status])
         yield jobs
-        left = sum(work.row_steps_left for _, work in active)
-        yield GaugeMetricFamily("noisemill_row_steps_left", "Network evaluations of one image still to do.", left)
+        row_steps = sum(work.row_steps_left for _, work in active)
+        yield GaugeMetricFamily("noisemill_row_steps_left", "Network evaluations of one image still to do.", row_steps)
         yield GaugeMetricFamily("noisemill_workers", "Live workers.", models.live_workers(self._redis))
         speed = GaugeMetricFamily(
             "noisemill_row_steps_per_second",

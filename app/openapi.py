@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives from the routes, with two of its assumptions corrected."""
+"""The OpenAPI document that FastAPI derives from the routes, with the format of errors corrected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAGS = [
     {"name": "models", "description": "The models being served."},
     {"name": "operations", "description": "Health and metrics."},
 ]
-ASSUMED = ("HTTPValidationError", "ValidationError")  # FastAPI's own format of errors, which is never sent
+ASSUMED = ("HTTPValidationError", "ValidationError")  # schemas of FastAPI's own errors, which are never sent
 
 
 def operation_id(route: APIRoute) -> str:
@@ -51,7 +51,7 @@ def _corrected(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _response(item: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """A problem has a media type of its own; FastAPI declares it with that of the route's answers."""
+    """Declares errors as MEDIA_TYPE; FastAPI declares them with the media type of the route's other responses."""
     status, response = item
     if int(status) >= 400:
         [declared] = response["content"].values()

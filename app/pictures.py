@@ -1,4 +1,4 @@
-"""Images made from a job's results: the grid of its images and the animation of its reverse process."""
+"""The grid of a job's images, and the animation of its reverse process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.schema import MAX_FRAMES, SHOWN_IMAGES, Frame
 
 GAP = 1  # pixels between images
 MAX_GRID_PIXELS = 20_000_000  # 4096 images of 64 x 64 fit; a larger grid is shrunk
-MAX_GIF_PIXELS = 1 << 19  # of one frame; 64 images of 64 x 64 are half of that
+MAX_GIF_PIXELS = 1 << 19  # maximum pixels of one frame; 64 images of 64 x 64 are half of that
 MAX_GIF_FRAMES = MAX_FRAMES  # Pillow holds all frames until it writes them
 MIN_GIF_SIDE = 256  # smaller animations are enlarged by a whole factor
 GIF_FRAME_MS = 120
@@ -38,7 +38,7 @@ class _Sheet:
 
 
 def _shrunk(size: tuple[int, int], cells: int, max_pixels: int) -> tuple[int, int]:
-    """The largest cell of these proportions of which so many, with their gaps, have at most max_pixels."""
+    """The largest cell of the same proportions such that `cells` of them, with gaps, have at most `max_pixels`."""
     width, height = size
     share = min(1.0, math.sqrt(max_pixels / (cells * (width + GAP) * (height + GAP))))
     return max(1, int((width + GAP) * share) - GAP), max(1, int((height + GAP) * share) - GAP)
@@ -71,7 +71,7 @@ def process(frames: Callable[[], Iterator[Frame]], count: int) -> bytes:
 
 
 def _survey(frames: Iterable[Frame]) -> tuple[int, Image.Image]:
-    """How many frames there are, and the largest image: noise compresses badly, so early frames may be smaller."""
+    """The number of frames, and the largest image: noise compresses badly, so early frames may be smaller."""
     number, largest = 0, None
     for frame in frames:
         number += 1

@@ -1,4 +1,4 @@
-"""Headers that restrict what a browser does with any answer."""
+"""Headers that restrict what a browser may do with a response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every answer; a route may set a policy of its own. Pure ASGI: event streams are not buffered."""
+    """Adds HEADERS to every response, unless a route has set its own. Pure ASGI: event streams are not buffered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""uvicorn, with changes: its host name is answered, dead clients are noticed, event streams end at a shutdown."""
+"""uvicorn with three changes: allows its own host name, detects dead clients, and ends event streams at shutdown."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-# A client that vanished without closing its connection is noticed after 25 s of silence (KEEPIDLE + CNT * INTVL), or
-# once what was sent has not been acknowledged for as long. Linux's own times are 2 hours and 15 minutes.
+# A client that vanished without closing its connection is detected after 25 s of silence (KEEPIDLE + CNT * INTVL), or
+# once sent data has not been acknowledged for 25 s. Linux's defaults are 2 hours and 15 minutes.
 DEAD_PEER_SECONDS = 25
 KEEPALIVE = {
     "TCP_KEEPIDLE": 10,

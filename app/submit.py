@@ -1,4 +1,4 @@
-"""Accepts a request: validated, completed, and queued in one transaction."""
+"""Accepts a request: validates it, fills in defaults, and queues it in one transaction."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def submit(
     records: Records,
     settings: AppSettings,
 ) -> Accepted:
-    """Queues a job, or finds the one that this Idempotency-Key has queued already. Raises Problem."""
+    """Queues a job, or finds the one that was queued with this Idempotency-Key. Raises Problem."""
     fingerprint = hashlib.sha256(json.dumps(request.model_dump(exclude_unset=True)).encode()).hexdigest()
     key = None if idempotency_key is None else keys.idempotency(idempotency_key)
     job_id = uuid.uuid4().hex
     while True:
         try:
             with redis.pipeline() as pipeline:
-                # Where the answer to EXEC is lost, redis-py raises WatchError for watched keys; then the job is found.
+                # If the reply to EXEC is lost, redis-py raises WatchError, since the watched keys have changed. The
+                # next iteration then finds the job.
                 pipeline.watch(keys.job(job_id), *([] if key is None else [key]))
                 if pipeline.exists(keys.job(job_id)):
                     return Accepted(job_id, replayed=False)

@@ -1,4 +1,4 @@
-"""What clients see of a job."""
+"""Views of jobs, as clients receive them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def job_urls(job_id: str, positions: Sequence[int], *, finished: bool, frames: i
 
 
 def _shown(spec: JobSpec) -> JobSpec:
-    """A view names the image that a job began from, and does not carry it."""
+    """The spec for a view: a start image is replaced with its sha256."""
     return spec if spec.image is None else spec.model_copy(update={"image": image_digest(spec.image)})
 
 
 class Viewer:
-    """Makes views of records, all those of one `views` from one pass over the queue and one forecast."""
+    """Makes views of records. One call reads the queue once and makes one forecast."""
 
     def __init__(self, redis: Redis, records: Records, store: RedisStore) -> None:
         self._redis, self._records, self._store = redis, records, store

@@ -1,6 +1,6 @@
 """Follows jobs' event streams for all clients of this process, with one subscription.
 
-A slow client holds nothing up, and nothing is kept in memory for it: the stream in Redis is its buffer.
+A slow client delays no other and takes no memory: the stream in Redis is its buffer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs import events, keys
 from jobs.events import Event
 
 RECHECK_SECONDS = 5.0  # a notification may be lost, so streams are read at least this often
-OUTAGE_SECONDS = 0.5  # between tries while Redis cannot be reached
+RETRY_SECONDS = 0.5  # seconds between two attempts while Redis cannot be reached
 
 
 class Watch:
@@ -29,7 +29,7 @@ class Watch:
         self._redis = redis
         self._closed = False
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._reads: dict[tuple[str, str], asyncio.Task[list[Event]]] = {}  # that are about to begin
+        self._reads: dict[tuple[str, str], asyncio.Task[list[Event]]] = {}  # reads about to begin, by job and last id
 
     async def run(self) -> None:
         """Listens for notifications until canceled, and subscribes again after an outage."""
@@ -37,10 +37,10 @@ class Watch:
             with suppress(RedisError, OSError):
                 async with self._redis.pubsub() as pubsub:
                     await self._listen(pubsub)
-            await asyncio.sleep(OUTAGE_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self, pubsub: PubSub) -> None:
-        """Raises TimeoutError where the connection is half open: PING is not answered."""
+        """Raises TimeoutError if the connection is half open, so that PING is not answered."""
         await pubsub.subscribe(keys.NEWS)
         pinged = False
         while True:
@@ -54,7 +54,7 @@ class Watch:
             pinged = message is None
 
     async def follow(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
-        """Every event after `last_id`, as it is written, until no more can follow. Outages of Redis are waited out."""
+        """Yields each event after `last_id` as it is written, until none can follow. Waits through Redis outages."""
         with self._listening(job_id) as grown:
             while not self._closed:
                 grown.clear()
@@ -63,7 +63,7 @@ class Watch:
                     if not found and await events.is_over(self._redis, job_id, last_id):
                         return
                 except (RedisError, OSError):
-                    await asyncio.sleep(OUTAGE_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
                     continue
                 for event in found:
                     yield event
@@ -74,7 +74,7 @@ class Watch:
                     await _wait(grown)
 
     async def ended(self, job_id: str) -> None:
-        """Returns once the job has ended or been deleted; reads its status, and none of its events."""
+        """Returns once the job has ended or been deleted. Reads its status only, not its events."""
         with self._listening(job_id) as grown:
             while not self._closed:
                 grown.clear()
@@ -84,20 +84,20 @@ class Watch:
                 await _wait(grown)
 
     def close(self) -> None:
-        """Ends every stream where it is; clients resume at another process, or here after a restart."""
+        """Ends all streams. Clients resume at another process, or at this one after a restart."""
         self._closed = True
         for job_id in list(self._waiting):
             self._wake(job_id)
 
     async def _read(self, job_id: str, last_id: str) -> list[Event]:
-        """The next events: one read for all clients that need the same ones now."""
-        if (place := (job_id, last_id)) not in self._reads:
-            self._reads[place] = asyncio.create_task(self._read_together(*place))
-        return await asyncio.shield(self._reads[place])  # a client that disconnects does not cancel it for the others
+        """The next events. Clients that need the same events at the same time share one read."""
+        if (key := (job_id, last_id)) not in self._reads:
+            self._reads[key] = asyncio.create_task(self._read_together(*key))
+        return await asyncio.shield(self._reads[key])  # a client that disconnects does not cancel the others' read
 
     async def _read_together(self, job_id: str, last_id: str) -> list[Event]:
-        await asyncio.sleep(0)  # lets all clients join that the same notification has woken
-        del self._reads[job_id, last_id]  # a client that comes later may have been notified of more
+        await asyncio.sleep(0)  # lets all clients join that were woken by the same notification
+        del self._reads[job_id, last_id]  # a later client may have been notified of further events
         return await events.read_after(self._redis, job_id, last_id)
 
     def _wake(self, job_id: str) -> None:
@@ -117,6 +117,6 @@ class Watch:
 
 
 async def _wait(grown: asyncio.Event) -> None:
-    """Until notified, at most RECHECK_SECONDS."""
+    """Waits until notified, at most RECHECK_SECONDS."""
     with suppress(TimeoutError):
         await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)

@@ -1,2 +1,4 @@
-"""The contract between app and worker: what a request, a job, an event and a model card look like, and where
-they lie in Redis. Knows pydantic and redis; no torch, no fastapi."""
+"""The contract between app and worker: the types of requests, jobs, events and model cards, and how Redis stores them.
+
+Imports pydantic, redis and rq; neither torch nor fastapi.
+"""

@@ -52,7 +52,7 @@ async def has_ended(redis: AsyncRedis, job_id: str) -> bool:
 
 
 def frames(redis: Redis, job_id: str) -> Iterator[Frame]:
-    """Every frame of a job so far, in the order of the stream, of which PAGE events are read at a time."""
+    """Every frame of a job so far, in stream order. Reads PAGE events at a time."""
     last_id = START
     while entries := redis.xrange(keys.events(job_id), f"({last_id}", count=PAGE):
         for event in map(_parse, entries):

@@ -14,9 +14,9 @@ MODELS = "noisemill:models"  # hash: model name -> ModelCard
 FIGURES = "noisemill:figures"  # hash: sha256 -> file, of every figure that a card names
 PACES = "noisemill:paces"  # hash: model name -> Pace, as last measured
 TOTALS = "noisemill:totals"  # hash: counters for /metrics
-BYTES = "noisemill:bytes"  # string: memory of all jobs in Redis, in bytes; each job's share is a field of its record
+BYTES = "noisemill:bytes"  # string: Redis memory of all jobs, in bytes; a record's field `bytes` is that of one job
 NEWS = "noisemill:news"  # channel: the id of a job that has a new event
-WORKERS = "noisemill:workers"  # set: names of workers, of which some may have died
+WORKERS = "noisemill:workers"  # set: names of workers; some may have died
 
 
 def job(job_id: str) -> str:
@@ -45,5 +45,5 @@ def idempotency(key: str) -> str:
 
 
 def worker(name: str) -> str:
-    """String that expires: a live worker, and the names of its models, one a line."""
+    """String, expires: present while the worker is alive; the names of its models, one per line."""
     return f"noisemill:worker:{name}"

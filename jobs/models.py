@@ -17,11 +17,12 @@ def publish(
     """Publishes a worker's models, and deletes the cards that no live worker serves any more.
 
     figures        the files that the cards name, by their sha256
-    alive_seconds  the worker counts as alive for this long; `keep_alive` prolongs it
+    alive_seconds  time for which the worker counts as alive; `keep_alive` extends it
+
     While no worker is alive, all cards are kept, so that jobs can still be queued.
     """
     published = {name.decode() for name in redis.hkeys(keys.FIGURES)}
-    pipeline = redis.pipeline()  # a transaction, so that a figure without a card is an unused one
+    pipeline = redis.pipeline()  # a transaction: a figure that no card names is unused, never one about to be named
     for name in figures.keys() - published:
         pipeline.hset(keys.FIGURES, name, figures[name])
     for card in cards:
@@ -39,7 +40,7 @@ def publish(
 
 
 def keep_alive(redis: Redis, worker: str, alive_seconds: float) -> None:
-    """Prolongs a worker's life, which `publish` has announced."""
+    """Extends the time for which a worker counts as alive, after `publish`."""
     redis.pexpire(keys.worker(worker), int(alive_seconds * 1000))
 
 
@@ -70,7 +71,7 @@ def publish_paces(redis: Redis, paces: Mapping[str, Pace]) -> None:
 
 
 def _workers(redis: Redis) -> dict[str, bytes | None]:
-    """Each worker's models, one a line; None for a dead worker."""
+    """Each worker's models, one per line; None for a dead worker."""
     names = [name.decode() for name in redis.smembers(keys.WORKERS)]
     return dict(zip(names, redis.mget([keys.worker(name) for name in names]), strict=True)) if names else {}
 

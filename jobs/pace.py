@@ -1,4 +1,4 @@
-"""How long a network takes, as a worker measured it, and the weights of jobs that share it."""
+"""The measured speed of a network, and the weights of jobs that share it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from bisect import bisect_left
 
 from jobs.schema import Contract, Priority
 
-ADMISSION_SHARE = 1 / 4  # of the slots: images that a job without any in the batch may let in where it is full
-RESERVE = 3  # times the slots, for jobs that enter so: images that do not move cost memory only
-# A job that fills the slots gets this much more time than one of a single image. At equal shares it would keep half
+ADMISSION_SHARE = 1 / 4  # share of the slots that a job without images in a full batch may still enter with
+RESERVE = 3  # extra capacity for such jobs, in multiples of the slots; images that do not move only cost memory
+# Extra share of time for a job that fills the slots, over a job of a single image. At equal shares it would keep half
 # of its rate, less the cost of small batches.
 BULK_BONUS = 0.1
 MAX_RIDER_SLOWDOWN = 0.05  # maximum slowdown of a step that free-riding rows may add
-BATCH_SHARE = 1 / 4  # time of a job of the class `batch` over that of an interactive one beside it
+BATCH_SHARE = 1 / 4  # time share of a job of the class `batch`, relative to an interactive job
 
 
 class Pace(Contract):
-    """Duration of a batch by its rows."""
+    """Duration of a batch as a function of its rows."""
 
-    rows: list[int]  # rising; the last is the batch size
-    seconds: list[float]
-    slots: int  # images that may move at once
-    drift: float = 1.0  # recent duration of steps over what was measured
-    ready_seconds: float = 0.0  # until the model is ready, by the last time; 0 once it is
+    rows: list[int]  # ascending; the last is the batch size
+    seconds: list[float]  # per batch of `rows` rows
+    slots: int  # maximum number of images that move in one step
+    drift: float = 1.0  # ratio of recent step durations to the measured ones
+    ready_seconds: float = 0.0  # time to compile and load, as last measured; 0 once the model is ready
 
     @property
     def batch(self) -> int:
@@ -31,20 +31,20 @@ class Pace(Contract):
 
     @property
     def admission_limit(self) -> int:
-        """Images that a job without any in the batch may let in where the slots are full."""
+        """Maximum number of images with which a job enters a full batch that holds none of its images."""
         return math.ceil(self.slots * ADMISSION_SHARE)
 
     @property
     def reserve(self) -> int:
-        """Images beside the slots, of jobs that entered where these were full."""
+        """Capacity beyond the slots, for jobs that enter a full batch."""
         return self.slots * RESERVE
 
     def of(self, rows: float) -> float:
-        """Seconds of so many rows, in as many batches as they take; linear between the measured sizes."""
+        """Seconds for this many rows, split into batches; linear between the measured sizes."""
         whole, rest = divmod(rows, self.batch)
-        return self.drift * (whole * self.seconds[-1] + (self._part(rest) if rest else 0.0))
+        return self.drift * (whole * self.seconds[-1] + (self._interpolated(rest) if rest else 0.0))
 
-    def _part(self, rows: float) -> float:
+    def _interpolated(self, rows: float) -> float:
         upper = bisect_left(self.rows, rows)
         if upper == 0:
             return self.seconds[0]
@@ -54,6 +54,6 @@ class Pace(Contract):
 
 
 def weight(priority: Priority, images: int, slots: int) -> float:
-    """Relative share of a model's time of a job with so many images."""
+    """Relative share of a model's time for a job with this many images."""
     share = 1.0 if priority == "interactive" else BATCH_SHARE
     return share * (1 + BULK_BONUS * min(1.0, images / slots))

@@ -1,7 +1,7 @@
-"""The seam to RQ for everything but the worker: enqueueing, canceling, and reconciling RQ's jobs with records.
+"""The adapter to RQ for all code but the worker: enqueueing, canceling, and reconciling RQ's jobs with records.
 
-RQ's jobs are serialized as JSON. Nothing that Redis holds is ever unpickled: a job that an earlier version queued is
-run by its id, and its pickled payload is not read.
+RQ's jobs are serialized as JSON. Nothing is unpickled from Redis: a job that an earlier version queued is run by its
+id, and its pickled payload is not read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from jobs import keys
-from jobs.records import LATER, Record
+from jobs.records import BATCH_ORDER_OFFSET, Record
 
-RETRIES = 4  # attempts after the first, each after a worker died
+RETRIES = 4  # maximum number of attempts after the first; one is spent each time a worker dies
 
-# Moves the job that was queued last before those of the class `batch`. One that a worker is just taking is no longer in
-# the queue, so the next ones are tried.
+# Moves the last job of the queue ahead of the first job of the class `batch`. A worker may just have taken that job
+# from the queue, so the next ones are tried.
 _OVERTAKE = """
 for _, behind in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'LIMIT', 0, 16)) do
   if redis.call('LINSERT', KEYS[1], 'BEFORE', behind, ARGV[1]) > 0 then
@@ -32,8 +32,8 @@ for _, behind in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf', 'L
   end
 end
 """
-# Queues the jobs again that RQ has as queued or started but that are in neither queue and have no execution. RQ and
-# the worker move jobs between these three in transactions, so a job that a worker is just taking is in one of them.
+# Requeues jobs whose RQ status is queued or started, but that are in neither queue and have no execution. RQ and the
+# worker move jobs between these three in transactions, so a job that a worker is just taking is in one of them.
 _REQUEUE_LOST = """
 local located = {}
 for i = 1, 2 do
@@ -59,9 +59,9 @@ return lost
 class RQState(Enum):
     """What RQ will do with a job that has not ended."""
 
-    PENDING = auto()  # it runs the job, or will
-    GIVEN_UP = auto()  # it has used up the job's retries, or someone stopped the job in RQ
-    REMOVED = auto()
+    PENDING = auto()  # the job runs, or will run
+    GIVEN_UP = auto()  # the job's retries are used up, or an operator stopped the job in RQ
+    REMOVED = auto()  # RQ has no such job
 
 
 def rq_queue(redis: Redis) -> Queue:
@@ -80,7 +80,7 @@ def enqueue(redis: Redis, record: Record, keep_seconds: int, pipeline: Pipeline)
         keys.FUNCTION,
         args=(record.id,),
         job_id=record.id,
-        timeout=-1,  # no limit: a dead worker is noticed by its missing heartbeat
+        timeout=-1,  # no limit: a missing heartbeat reveals a dead worker
         result_ttl=keep_seconds,
         failure_ttl=keep_seconds,
         retry=Retry(max=RETRIES, enqueue_at_front=True),
@@ -88,11 +88,11 @@ def enqueue(redis: Redis, record: Record, keep_seconds: int, pipeline: Pipeline)
         pipeline=pipeline,
     )
     if record.spec.priority == "interactive":
-        pipeline.eval(_OVERTAKE, 2, queue.key, keys.WAITING, record.id, LATER)
+        pipeline.eval(_OVERTAKE, 2, queue.key, keys.WAITING, record.id, BATCH_ORDER_OFFSET)
 
 
 def cancel(redis: Redis, job_id: str) -> None:
-    """Removes a waiting job from the queue; a running one is ended by its worker, which polls the record."""
+    """Removes a waiting job from the queue. The worker of a running job polls the record and ends the job itself."""
     with suppress(NoSuchJobError, InvalidJobOperation):
         job = Job.fetch(job_id, redis, serializer=JSONSerializer)
         if job.is_queued:
@@ -108,18 +108,18 @@ def states(redis: Redis, job_ids: list[str]) -> list[RQState]:
 
 
 def requeue_lost(redis: Redis, job_ids: list[str]) -> list[str]:
-    """Queues jobs again that RQ has lost track of, at the front. Returns their ids."""
+    """Requeues, at the front, those of these jobs that RQ has lost track of. Returns their ids."""
     queue = rq_queue(redis)
-    places = [queue.key, queue.intermediate_queue_key, queue.started_job_registry.key]
-    lost = redis.eval(_REQUEUE_LOST, len(places), *places, Job.key_for(""), *job_ids)
+    locations = [queue.key, queue.intermediate_queue_key, queue.started_job_registry.key]
+    lost = redis.eval(_REQUEUE_LOST, len(locations), *locations, Job.key_for(""), *job_ids)
     return [job_id.decode() for job_id in lost]
 
 
 def delete(redis: Redis, job_ids: list[str]) -> None:
-    """Deletes ended jobs; RQ itself keeps a canceled one for ever."""
+    """Deletes ended jobs from RQ, which never expires canceled ones."""
     for job in Job.fetch_many(job_ids, redis, serializer=JSONSerializer):
         if job is not None:
-            redis.delete(job.execution_registry.key)  # RQ raises for the executions of workers that died
+            redis.delete(job.execution_registry.key)  # job.delete() would raise for executions of dead workers
             job.delete()
 
 

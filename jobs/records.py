@@ -16,11 +16,10 @@ from redis.client import Pipeline
 
 from jobs import keys, scripts
 from jobs.schema import Canceled, Contract, Done, EventType, Failed, Frame, JobSpec, Queued, Status
-from jobs.work import ALWAYS, MEANWHILE, Ahead, Work
+from jobs.work import CONSTANT_FIELDS, PROGRESS_FIELDS, Ahead, Work
 
-DETAILED = 128  # waiting jobs that forecasts simulate one by one
-
-LATER = 1e10  # than any time of creation: jobs of the class `batch` wait behind all others
+MAX_SIMULATED_JOBS = 128  # maximum number of waiting jobs that forecasts simulate one by one
+BATCH_ORDER_OFFSET = 1e10  # seconds, more than any creation time: sorts jobs of the class `batch` behind all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +33,15 @@ class Record:
     started_at: float | None
     ended_at: float | None
     attempt: int
-    build: str | None  # that computes its images; None until the first attempt
-    crashes: int  # attempts whose worker died
+    build: str | None  # software and hardware that compute its images; None until the first attempt
+    crashes: int  # number of attempts whose worker died
     steps_done: int
     images_done: int
     error: str | None
 
     @classmethod
     def new(cls, job_id: str, spec: JobSpec) -> Record:
-        """What `Records.create` writes."""
+        """A queued job, for `Records.create`."""
         return cls(
             id=job_id,
             spec=spec,
@@ -75,7 +74,7 @@ class Record:
     @property
     def order(self) -> float:
         """Its sort key in the queue: by priority, then by age."""
-        return self.created_at + (LATER if self.spec.priority == "batch" else 0.0)
+        return self.created_at + (BATCH_ORDER_OFFSET if self.spec.priority == "batch" else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Attempt:
     job_id: str
     number: int
     crashes: int
-    replaced_build: str | None = None  # of the attempt before, if that was another one: the job starts anew
+    replaced_build: str | None = None  # the last attempt's build, if it differs: the job has started anew
 
 
 class Records:
@@ -106,8 +105,8 @@ class Records:
         """Adds a new record and its `queued` event to a transaction."""
         spec, work = record.spec.model_dump_json(), record.work
         fields = {"spec": spec, "status": record.status.value, "created_at": record.created_at, "order": record.order}
-        # Copied out of the spec, so that forecasts and metrics do not parse every spec, images included.
-        fields |= {name: getattr(work, name) for name in ALWAYS}
+        # Copied from the spec, so that forecasts and metrics need not parse specs, which may hold start images.
+        fields |= {name: getattr(work, name) for name in CONSTANT_FIELDS}
         pipeline.hset(keys.job(record.id), mapping=fields)
         pipeline.zadd(keys.WAITING, {record.id: record.order})
         pipeline.zadd(keys.JOBS, {record.id: record.created_at})
@@ -133,7 +132,7 @@ class Records:
         ids = self.active_ids()
         pipeline = self._redis.pipeline(transaction=False)
         for job_id in ids:
-            pipeline.hmget(keys.job(job_id), "status", *ALWAYS, *MEANWHILE)
+            pipeline.hmget(keys.job(job_id), "status", *CONSTANT_FIELDS, *PROGRESS_FIELDS)
         found = zip(ids, pipeline.execute(), strict=True)
         return [
             (Status(status.decode()), Work.read(job_id, fields))
@@ -142,27 +141,30 @@ class Records:
         ]
 
     def running(self) -> list[Work]:
-        """The work of every job that has begun and not ended."""
+        """The work of every running job."""
         ids = [job_id.decode() for job_id in self._redis.zdiff([keys.ACTIVE, keys.WAITING])]
         pipeline = self._redis.pipeline(transaction=False)
         for job_id in ids:
-            pipeline.hmget(keys.job(job_id), "status", *ALWAYS, *MEANWHILE)
+            pipeline.hmget(keys.job(job_id), "status", *CONSTANT_FIELDS, *PROGRESS_FIELDS)
         found = zip(ids, pipeline.execute(), strict=True)
         return [Work.read(job_id, fields) for job_id, (status, *fields) in found if status == b"running"]
 
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """Number of queued jobs."""
         return int(self._redis.zcard(keys.WAITING))
 
     def interactive_waits(self) -> bool:
         """Whether the first job in the queue has the priority `interactive`."""
-        return int(self._redis.zcount(keys.WAITING, "-inf", f"({LATER}")) > 0
+        return int(self._redis.zcount(keys.WAITING, "-inf", f"({BATCH_ORDER_OFFSET}")) > 0
 
     def backlog(self, orders: Sequence[float]) -> tuple[list[Work], list[Ahead]]:
-        """The first waiting jobs, and what waits before each of these orders, which need not be of waiting jobs."""
-        rising = sorted(orders)
-        first, ahead = self._backlog(keys=[keys.WAITING], args=[DETAILED, *map(repr, rising)])
-        places = {order: _ahead(*place) for order, place in zip(rising, ahead, strict=True)}
+        """The first MAX_SIMULATED_JOBS waiting jobs, and the work that waits before each of `orders`.
+
+        orders  sort keys as in `Record.order`, of jobs that need not be waiting
+        """
+        ascending = sorted(orders)
+        first, ahead = self._backlog(keys=[keys.WAITING], args=[MAX_SIMULATED_JOBS, *map(repr, ascending)])
+        places = {order: _ahead(*place) for order, place in zip(ascending, ahead, strict=True)}
         works = [Work.read(job_id.decode(), fields) for job_id, *fields in first]
         return works, [places[order] for order in orders]
 
@@ -180,13 +182,13 @@ class Records:
         rank = self._redis.zrevrank(keys.JOBS, job_id)
         return int(self._redis.zcount(keys.JOBS, f"({created_at}", "+inf")) if rank is None else int(rank) + 1
 
-    # For the worker that runs an attempt. False: the attempt no longer holds the job.
+    # For the worker that runs an attempt. A method returns False if the attempt no longer holds the job.
 
     def begin(self, job_id: str, build: str | None = None) -> Attempt | None:
         """Starts an attempt; None if the job has ended or does not exist.
 
-        build  that this worker would compute its images with; None if it cannot. The job is pinned to it: images and
-               state of another build are deleted
+        build  of this worker; None if it cannot compute the images. The job is pinned to it: images and saved state of
+               another build are deleted
         """
         job = [keys.job(job_id), keys.events(job_id), keys.WAITING, keys.images(job_id), keys.state(job_id)]
         number, crashes, replaced = self._begin(keys=job, args=[time.time(), build or "", job_id])
@@ -218,13 +220,13 @@ class Records:
     def put_back(self, attempt: Attempt, *, crashed: bool = False) -> bool:
         """Queues the job again.
 
-        crashed  the worker ends by an error, to which the job may have led
+        crashed  the worker ends with an error that the job may have caused
         """
         job = [keys.job(attempt.job_id), keys.WAITING]
         return bool(self._put_back(keys=job, args=[attempt.number, int(crashed), attempt.job_id]))
 
     def finish(self, attempt: Attempt, done: Done) -> bool:
-        return self._ended(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
+        return self._end_job(attempt.job_id, str(attempt.number), Status.FINISHED, "", EventType.DONE, done)
 
     def lost(self, attempts: list[Attempt]) -> list[Attempt]:
         """The attempts that no longer hold their job: it has ended, or another attempt has begun."""
@@ -235,23 +237,23 @@ class Records:
         found = zip(attempts, pipeline.execute(), holding, strict=True)
         return [attempt for attempt, fields, expected in found if fields != expected]
 
-    # For any process. False: the job had ended already, or does not exist.
+    # For any process. A method returns False if the job has ended already or does not exist.
 
     def fail(self, job_id: str, reason: str, attempt: Attempt | None = None) -> bool:
         number = "" if attempt is None else str(attempt.number)
-        return self._ended(job_id, number, Status.FAILED, reason, EventType.FAILED, Failed(reason=reason))
+        return self._end_job(job_id, number, Status.FAILED, reason, EventType.FAILED, Failed(reason=reason))
 
     def cancel(self, job_id: str) -> bool:
-        return self._ended(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
+        return self._end_job(job_id, "", Status.CANCELED, "", EventType.CANCELED, Canceled())
 
-    def _ended(self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract) -> bool:
+    def _end_job(self, job_id: str, attempt: str, status: Status, error: str, event: EventType, data: Contract) -> bool:
         job = [keys.job(job_id), keys.events(job_id), keys.ACTIVE, keys.TOTALS, keys.state(job_id), keys.WAITING]
         args = [attempt, status.value, error, time.time(), event.value, data.model_dump_json(), job_id]
         return bool(self._end(keys=job, args=args))
 
 
 def _ahead(jobs: int, *work: bytes) -> Ahead:
-    """From one of the script's replies: a count, then models and their row-steps in turn."""
+    """Parses one entry of the BACKLOG script's reply: a count, then alternating models and row-steps."""
     models, row_steps = work[::2], work[1::2]
     return Ahead(jobs, {name.decode(): float(steps) for name, steps in zip(models, row_steps, strict=True)})
 

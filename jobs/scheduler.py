@@ -1,14 +1,14 @@
 """The policy of a shared batch: which images enter it and which move at a step. Plain numbers only, no tensors.
 
-A job's images enter in waves: as many as fit, which then move together. Images that do not move cost memory only, so
-that a job enters beside others that fill the slots.
+A job's images enter in waves: as many as fit, which then move together. Images that do not move only cost memory, so a
+job may enter while other jobs fill the slots.
 
-Jobs share the machine's time, not its rows: a step of 65 rows takes nine times as long as one of a single row, so that
-a small job that only moved along with a large one would be nine times as slow as alone. This is stride scheduling
-(Waldspurger and Weihl 1995): each step goes to the jobs of least virtual time and is charged to them. Other waves that
-barely slow the step down ride along free of charge.
+Jobs share the machine's time, not its rows: a step of 65 rows takes nine times as long as one of a single row, so a
+small job that moved only together with a large one would be nine times as slow as alone. This is stride scheduling
+(Waldspurger and Weihl 1995): each step goes to the jobs of least virtual time and is charged to them. Other waves ride
+along free of charge if they barely slow the step down.
 
-The worker's engine carries decisions out; the app's forecasts simulate them.
+The worker's engine carries out the decisions; the app's forecasts simulate them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jobs.schema import Priority
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive images `first` … of a job that have `row` rows of the table done."""
+    """Consecutive images of a job, from `first` on, with `row` rows of the table done."""
 
     first: int
     count: int
@@ -36,7 +36,7 @@ class Job:
 
     steps        rows of its table
     waiting      images that have not entered the batch
-    evaluations  of the network, a step: one value for all images, or one per image
+    evaluations  network evaluations per step of an image: one value for all images, or one per image
     """
 
     key: str
@@ -44,8 +44,8 @@ class Job:
     steps: int
     waiting: deque[Span]
     evaluations: float | Sequence[int] = 1.0
-    number: int = 0  # in order of arrival
-    images_inside: int = 0  # the batch
+    number: int = 0  # ordinal of arrival
+    images_inside: int = 0  # images in the batch
     virtual_time: float = 0.0  # seconds charged, divided by the job's weight
 
     @property
@@ -66,7 +66,7 @@ class Wave:
     first: int
     count: int
     row: int
-    evaluations: float  # of the network, a step
+    evaluations: float  # network evaluations per step
 
     @property
     def steps_left(self) -> int:
@@ -87,7 +87,7 @@ class Decision:
 
 
 class Scheduler:
-    """Decides for the jobs of one network: `decide`, carry the decision out, `advance`, and again."""
+    """Decides for the jobs of one network. The caller repeats: `decide`, carry out the decision, `advance`."""
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
@@ -109,7 +109,7 @@ class Scheduler:
         return sum(job.images_inside for job in self._jobs)
 
     def has_room(self, priority: Priority) -> bool:
-        """Whether a new job would enter at the next step, rather than wait here where no other worker can take it."""
+        """Whether a new job would enter at the next step. If not, it stays in the queue for any worker to take."""
         newcomers = [job for job in self._jobs if job.images_inside == 0]
         inside = self.images_inside
         if priority == "batch" and (newcomers or (self._oldest_batch() is not None and inside >= self.pace.slots)):
@@ -131,7 +131,7 @@ class Scheduler:
         return [span for job in self._jobs if job.key == key for span in job.waiting]
 
     def row_steps_left(self) -> dict[str, float]:
-        """Network evaluations that are left, by job."""
+        """Remaining network evaluations, by job."""
         left = {
             job.key: sum(job.evaluations_of(span) * (job.steps - span.row) for span in job.waiting)
             for job in self._jobs
@@ -170,11 +170,11 @@ class Scheduler:
             job.virtual_time += seconds * wave.evaluations / evaluations / share
 
     def admit(self) -> list[Wave]:
-        """Lets waiting images in, first of jobs that have none inside: these enter even where the slots are full."""
+        """Admits waiting images. Jobs with none in the batch come first and enter even if the slots are full."""
         oldest_batch = self._oldest_batch()
 
         def behind_batch(job: Job) -> bool:
-            """Jobs of the class `batch` enter one after another: the later ones take free slots only."""
+            """Jobs of the class `batch` enter one after another: all but the oldest take free slots only."""
             return job.priority == "batch" and job.number != oldest_batch
 
         waiting = [job for job in self._jobs if job.waiting]
@@ -185,7 +185,7 @@ class Scheduler:
         for i, job in enumerate(waiting):
             room = self.pace.slots - inside
             if i < newcomers:
-                # Half of the remaining places at most, so that the next newcomers find some.
+                # At most half of the remaining capacity, so that some remains for the next newcomers.
                 beside = min(self.pace.admission_limit, -(-(room + self.pace.reserve) // 2))
                 room = max(-(-room // (newcomers - i)), beside)
             while job.waiting and room > 0:
@@ -210,7 +210,7 @@ class Scheduler:
         return wave
 
     def _due(self) -> tuple[list[Wave], list[Wave]]:
-        """The waves whose turn it is, of as many images as there are slots, and the others; both by virtual time."""
+        """The waves whose turn it is, with at most `slots` images, and the others; both by virtual time."""
         waves = sorted(self.waves, key=lambda wave: wave.job.virtual_time)
         if not waves:
             return [], []

@@ -14,7 +14,7 @@ RANDOM_SEED_BITS = 53  # integers that JavaScript represents exactly
 MAX_INDEX = 2**32 - 1
 MAX_GUIDANCE = 100.0
 MAX_FRAMES = 100
-SHOWN_IMAGES = 64  # images of a job that its frames show, the first ones
+SHOWN_IMAGES = 64  # a job's frames show its first SHOWN_IMAGES images
 FRAME_BYTES = 256 * 1024  # maximum size of a frame event
 
 UnsignedZero = AfterValidator(lambda value: value + 0.0)  # -0 gives the same bytes as 0
@@ -93,7 +93,7 @@ class GenerateRequest(Contract):
 
 
 class JobSpec(Contract):
-    """A resolved request: every field that an image is a function of, and what a worker needs besides."""
+    """A resolved request: all fields that determine the images, and those that a worker needs besides."""
 
     model: str
     digest: str
@@ -114,7 +114,7 @@ class JobSpec(Contract):
     priority: Priority = "interactive"
 
     def recipe(self, position: int, build: str) -> dict[str, Any]:
-        """The fields that reproduce the image at `position` on `build`; its PNG contains no others."""
+        """The fields that reproduce the image at `position` on `build`: the metadata of its PNG."""
         label = {} if self.labels is None else {"label": self.labels[position]}
         eta = {} if self.eta is None else {"eta": self.eta}
         start = {} if self.image is None else {"start": self.start, "image_sha256": image_digest(self.image)}
@@ -141,7 +141,7 @@ class JobSpec(Contract):
 
     @property
     def row_steps(self) -> int:
-        """Network evaluations of single images in this job; a guided step takes two."""
+        """Network evaluations of this job, counted per image; a guided step takes two."""
         return self.steps * sum(1 if self.guidance(position) == 1 else 2 for position in range(self.count))
 
 
@@ -228,7 +228,7 @@ class Started(Contract):
 
 
 class Frame(Contract):
-    """x̂0 of images that advance together, at one step of their table."""
+    """x̂0 of images that advance together, after one step."""
 
     attempt: int
     step: int

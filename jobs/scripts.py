@@ -1,19 +1,19 @@
 """The Lua scripts that change a job's record. Each is atomic: no reader sees half of a change.
 
-FENCED scripts write only for the attempt that the record names, and only while the job runs: a worker that was
+Scripts with _FENCED write only for the attempt that the record names, and only while the job runs: a worker that was
 presumed dead cannot overwrite its successor, and nothing follows a terminal event. They return 1 if they wrote.
 """
 
 from __future__ import annotations
 
 from jobs import keys
-from jobs.work import ALWAYS, MEANWHILE
+from jobs.work import CONSTANT_FIELDS, PROGRESS_FIELDS
 
 _FENCED = """
 local current = redis.call('HMGET', KEYS[1], 'attempt', 'status')
 if current[2] ~= 'running' or current[1] ~= ARGV[1] then return 0 end
 """
-# The job's id is the last argument.
+# Appends an event and announces it. The job's id is the script's last argument.
 _EMIT = """
 local function emit(type, data)
   redis.call('XADD', KEYS[2], '*', 'type', type, 'data', data)
@@ -41,8 +41,8 @@ end
 
 WEIGH = _WEIGH + "weigh(ARGV[1])"
 
-# A job's images are all of one build: an attempt on another build starts the job anew. A record that was begun by a
-# version without the field counts as begun on another build.
+# All images of a job are of one build: an attempt on another build starts the job anew. A record without the field
+# `build`, which an earlier version began, counts as begun on another build.
 BEGIN = (
     _EMIT
     + _WEIGH
@@ -68,8 +68,8 @@ weigh(ARGV[#ARGV])
 return {attempt, tonumber(redis.call('HGET', KEYS[1], 'crashes') or 0), replaced}
 """
 )
-# Images only move forward: a later attempt shows the steps that earlier ones did not reach, however it splits the job
-# into waves.
+# Watchers never see an image go back: a later attempt emits only frames of steps that earlier attempts did not reach,
+# however it splits the job into waves.
 FRAME = (
     _EMIT
     + _WEIGH
@@ -123,7 +123,7 @@ redis.call('ZADD', KEYS[2], redis.call('HGET', KEYS[1], 'order') or 0, ARGV[3])
 return 1
 """
 )
-# Ends a job: for its attempt, or for any (attempt '').
+# Ends a job, if this attempt holds it; an empty attempt ends it whichever attempt holds it.
 END = (
     _EMIT
     + _WEIGH
@@ -154,7 +154,7 @@ end
     .replace("IMAGES", repr(keys.images("")))
     .replace("STATE", repr(keys.state("")))
 )
-# Sets the total anew, and measures the jobs of versions that did not record their size.
+# Recomputes the total, and measures jobs whose size an earlier version did not record.
 RECOUNT = (
     _WEIGH
     + """
@@ -169,9 +169,9 @@ if total == 0 then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], to
 """.replace("JOB", repr(keys.job("")))
 )
 
-_FIELDS = (*ALWAYS, *MEANWHILE)
-# The queue in one pass: the first ARGV[1] waiting jobs, and what waits before each of the orders ARGV[2] …, which rise:
-# how many jobs, and each model's work.
+_FIELDS = (*CONSTANT_FIELDS, *PROGRESS_FIELDS)
+# Reads the queue in one pass. Returns the first ARGV[1] waiting jobs and, for each of the ascending orders ARGV[2] …,
+# what waits before it: the number of jobs, and the row-steps of each model.
 BACKLOG = (
     """
 local waiting = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')

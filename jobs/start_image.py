@@ -18,7 +18,7 @@ QUOTED = 12  # characters of the file repeated in an error
 def check_start_image(image: str, card: ModelCard) -> None:
     """Raises FieldError where `image` is not the base64 of a complete file of the model's size.
 
-    The size is read from the file's header, so a file of another size is refused without decoding its pixels.
+    The size is read from the file's header, so a file of the wrong size is refused without decoding its pixels.
     """
     allowed = f"the base64 of a {', '.join(START_FORMATS)} file of {card.image_size} × {card.image_size} pixels"
     try:

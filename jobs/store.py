@@ -1,4 +1,4 @@
-"""Results: finished images, their retention, and the memory that jobs take in Redis."""
+"""Finished images, their retention, and the Redis memory of jobs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RedisStore:
         return int(self._redis.get(keys.BYTES) or 0)
 
     def recount(self) -> None:
-        """Sums the jobs' sizes anew: workers of a version without this count do not maintain it."""
+        """Recomputes `bytes` from the jobs, since workers of earlier versions do not maintain it."""
         self._recount(keys=[keys.JOBS, keys.BYTES])
 
     def sweep(self, *, keep_seconds: float, max_bytes: int) -> list[Deleted]:

@@ -1,4 +1,4 @@
-"""Jobs as forecasts see them: their work and their progress."""
+"""A job's work and progress, as forecasts need them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Self
 
 from jobs.schema import Priority
 
-# Fields of a job's record that hold its Work: those that never change, and those that are missing at first.
-ALWAYS = ("model", "priority", "images", "steps", "row_steps")
-MEANWHILE = ("steps_done", "images_done")
+# Fields of a job's record, in the order that Work.read expects.
+CONSTANT_FIELDS = ("model", "priority", "images", "steps", "row_steps")
+PROGRESS_FIELDS = ("steps_done", "images_done")  # missing until the first progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A job as forecasts see it."""
+    """The size of a job, and how much of it is done."""
 
     job_id: str
     model: str
     priority: Priority
     images: int
-    steps: int  # of each
-    row_steps: float  # network evaluations of one image, in all
-    steps_done: int  # of all images
+    steps: int  # per image
+    row_steps: float  # network evaluations, counted per image
+    steps_done: int  # summed over the images
     images_done: int
 
     @classmethod
     def read(cls, job_id: str, fields: list[bytes | None]) -> Self:
-        """From the record's fields ALWAYS and MEANWHILE, as read from Redis."""
+        """Parses the record's CONSTANT_FIELDS and PROGRESS_FIELDS, as read from Redis."""
         model, priority, images, steps, row_steps, steps_done, images_done = (field or b"0" for field in fields)
         return cls(
             job_id=job_id,
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def evaluations(self) -> float:
-        """Of the network, per step of one image: 2 where all are guided."""
+        """Network evaluations per step of an image, on average: 2 if all images are guided."""
         return self.row_steps / (self.images * self.steps)
 
     @property

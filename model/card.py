@@ -1,4 +1,4 @@
-"""A checkpoint's card: what it is, what it was trained on, how good it is, and how to sample from it."""
+"""A checkpoint's card: its data, training, metrics, and recommended sampling settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from model.files import write_json
 from model.sampling.samplers import SAMPLERS, Thresholding
 
 CARD = "card.json"
-MAX_GUIDANCE = 100  # a request's limit as well
-MAX_DEPTH = 16  # objects and lists within each other; parsers of JSON have limits from about 200 on
+MAX_GUIDANCE = 100  # also the limit of a request
+MAX_DEPTH = 16  # maximum nesting of objects and lists; the lowest limits of JSON parsers are about 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a reader should know of a checkpoint. `guidance_scale` to `thresholding` are a request's defaults."""
+    """Metadata of a checkpoint. `guidance_scale` to `thresholding` are the defaults of a request."""
 
     digest: str = ""  # sha256 of the weights, the network's config and the schedule
     created_at: str = ""  # ISO 8601, UTC
@@ -53,7 +53,7 @@ def read_card(path: Path) -> Card:
 
 
 def write_card(path: Path, card: Card) -> None:
-    """Replaces the card of a checkpoint, as after an evaluation."""
+    """Replaces the card of a checkpoint."""
     write_json(path / CARD, dataclasses.asdict(card))
 
 
@@ -70,7 +70,7 @@ def _are_classes(value: Any) -> bool:
 
 
 def _is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether every reader of JSON takes it: no NaN, no infinity, no surrogates, not nested too deeply."""
+    """Whether every JSON parser accepts it: no NaN, no infinity, no surrogates, at most `depth` levels."""
     if isinstance(value, dict | list):
         items = [*value, *value.values()] if isinstance(value, dict) else value
         return depth > 0 and all(_is_plain(item, depth - 1) for item in items)
@@ -86,7 +86,7 @@ REPORT = (
     f"a JSON object of finite numbers and text, at most {MAX_DEPTH} levels deep",
     lambda value: isinstance(value, dict) and _is_plain(value),
 )
-RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # field: (what is allowed, whether a JSON value is)
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # field: (description of the allowed values, check of a value)
     "digest": TEXT,
     "created_at": TEXT,
     "classes": ("a list of distinct names", _are_classes),

@@ -1,12 +1,12 @@
 """Checkpoints: the diffusers folder layout, safetensors, and a card. No pickle.
 
 NAME/
-  card.json                                    what it is, what it was trained on, how good it is
+  card.json                                    data, training, metrics, recommended settings
   model_index.json                             for diffusers' pipelines
   scheduler/scheduler_config.json
   unet/config.json
   unet/diffusion_pytorch_model.safetensors
-  figures/                                     pictures of it, for people
+  figures/                                     PNGs and GIFs that the page shows
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ SCHEDULER_FIXED = {"clip_sample_range": 1.0, "thresholding": False}
 
 
 class CheckpointError(Exception):
-    """The checkpoint cannot be served; the message names it and says why."""
+    """The checkpoint cannot be served; the message names it and gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network, its schedule and its card. Raises ValueError where they do not fit together."""
+    """A network, its schedule and its card. Raises ValueError if they contradict each other."""
 
     unet: UNet
     schedule: Schedule
@@ -87,13 +87,13 @@ class Checkpoint:
 
     @property
     def null_class(self) -> int | None:
-        """The label that means no class (Ho & Salimans 2022): the last embedding, where no class has its number."""
+        """The label that means no class (Ho & Salimans 2022): the last embedding, unless it belongs to a class."""
         embeds = self.unet.config.num_class_embeds
         return embeds - 1 if embeds is not None and embeds > len(self.card.classes) else None
 
 
 def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
-    """Writes a checkpoint in one move: a reader sees the old one or the new one. Returns the card with its digest."""
+    """Writes a checkpoint atomically: a reader sees the old one or the new one. Returns the card with its digest."""
     new = path.with_name(f".{path.name}.new-{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
     (new / "unet").mkdir(parents=True)
@@ -118,12 +118,12 @@ def save(path: Path, unet: UNet, schedule: Schedule, card: Card) -> Card:
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads a checkpoint, its weights in float32. Raises CheckpointError where it is corrupt or not supported."""
+    """Reads a checkpoint, with weights in float32. Raises CheckpointError if it is corrupt or not supported."""
     before = _identity(path)
     try:
         return _read(path)
-    except Exception as error:  # the files may hold anything, so any error in reading them is the checkpoint's
-        if _identity(path) != before:  # the folder was replaced between two of its files
+    except Exception as error:  # the files may have any content, so reading them may raise any error
+        if _identity(path) != before:  # the folder was replaced while its files were being read
             return load(path)
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"checkpoint {path.name} cannot be served: {reason}") from error
@@ -137,7 +137,7 @@ def folders(models: Path) -> list[Path]:
 
 
 def copy(folder: Path, target: Path) -> None:
-    """Copies a checkpoint to `target`, where it appears in one move."""
+    """Copies a checkpoint to `target` atomically."""
     new = target.with_name(f".{target.name}.new-{os.getpid()}")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(folder, new)
@@ -147,7 +147,7 @@ def copy(folder: Path, target: Path) -> None:
 def read_config(
     kind: type[Config], path: Path, fixed: dict[str, Any], defaults: dict[str, Any] | None = None
 ) -> Config:
-    """A config of diffusers. Raises OSError, ValueError or TypeError, as where a `fixed` field has another value."""
+    """A config of diffusers. Raises OSError, ValueError or TypeError, e.g. if a `fixed` field has another value."""
     values = {**(defaults or {}), **json.loads(path.read_text(encoding="utf-8"))}
     for name, only in fixed.items():
         if values.get(name, only) != only:
@@ -169,7 +169,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Tells the folder at `path` from another that replaces it."""
+    """Distinguishes the folder at `path` from one that replaces it."""
     try:
         status = path.stat()
     except OSError:

@@ -1,10 +1,10 @@
-"""How threads wait for each other on CPU cores that other processes use as well.
+"""Switches off the spinning of OpenMP threads while other processes use the same CPU cores.
 
-The threads of an operation meet at a barrier, about a hundred times a step. libgomp has them spin there for up to 3 ms,
-which is fastest while each thread has a core of its own. Once another process takes a core, a thread spins for one that
-is not running, and uses up the time that the other thread needs. libgomp spins for 100 rounds only while its threads
-outnumber the cores, so a team of idle threads switches the spinning off. Spinning changes no result. The number of
-threads stays: with another one torch compiles networks anew.
+The threads of an operation meet at a barrier, about a hundred times a step. In libgomp they spin there for up to 3 ms,
+which is fastest while each thread has its own core. Once another process takes a core, a thread spins in wait for one
+that is not running, and uses up the time that the other thread needs. While its threads outnumber the CPUs, libgomp
+spins for only 100 rounds, so this module starts a team of idle threads to switch spinning off. Spinning changes no
+result. The number of computing threads stays the same, since torch would recompile networks for another number.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 
 import torch
 
-CHECK_SECONDS = 0.5
-CONTENDED = 0.3  # cores that other processes use of those that the threads of an operation need
-CALM_SECONDS = 3.0  # without contention, before threads spin again
+CHECK_SECONDS = 0.5  # seconds between two checks
+CONTENDED = 0.3  # contention threshold: number of cores that other processes take from the threads of an operation
+CALM_SECONDS = 3.0  # time without contention after which threads spin again
 STAT = Path("/proc/stat")
-IDLE = slice(3, 5)  # of a CPU's line: idle, and idle during input or output
-GUEST = 8  # from here on, time that is counted as the user's already
+IDLE = slice(3, 5)  # fields of a CPU's line: idle, iowait
+GUEST = 8  # first of the guest fields, whose time is included in user time
 
 
 class Cores:
-    """Shortens spinning while other processes use the cores. Elsewhere than on Linux with libgomp it does nothing."""
+    """Switches spinning off while other processes use the cores. Has an effect only on Linux with libgomp."""
 
     def __init__(self) -> None:
         self._libgomp = _libgomp()
@@ -40,7 +40,7 @@ class Cores:
         return self._idle_team is None
 
     def adapt(self) -> None:
-        """Call it after each step, from the thread that computes: it reads one file every CHECK_SECONDS."""
+        """Call after each step, from the computing thread. Reads one file every CHECK_SECONDS."""
         now = time.monotonic()
         if self._libgomp is None or now - self._checked < CHECK_SECONDS:
             return
@@ -66,14 +66,14 @@ class Cores:
 
 
 def _hold_team(libgomp: ctypes.CDLL, end: threading.Event) -> None:
-    """Starts one thread more than there are CPUs; they sleep until this thread ends, and libgomp counts them."""
+    """Starts one thread more than there are CPUs; they sleep until this thread ends. libgomp counts them."""
     nothing = ctypes.cast(libgomp.omp_get_level, ctypes.c_void_p)  # any function without effect
     libgomp.GOMP_parallel(nothing, None, (os.cpu_count() or 1) + 1, 0)
     end.wait()
 
 
 def _seconds_of_others() -> float:
-    """CPU time of all other processes on the CPUs that this one may use, since some point in time."""
+    """CPU time of all other processes on the CPUs that this one may use, relative to an arbitrary origin."""
     busy, names = 0, {f"cpu{number}" for number in _cpus()}
     with suppress(OSError):
         for line in STAT.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Files and folders that are replaced in one move: a reader sees the old one or the new one, never a part."""
+"""Atomic replacement of files and folders: a reader sees the old or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file; the data are on disk before they are visible."""
+    """Replaces a file. The data are synced to disk before they become visible."""
     new = path.with_name(f".{path.name}.new-{os.getpid()}")
     with new.open("wb") as file:
         file.write(data)
@@ -31,7 +31,7 @@ def replace_folder(new: Path, path: Path) -> None:
         new.rename(path)
         return
     if not _exchange(new, path):
-        # A folder cannot replace one that is not empty, so the old one is moved first; for a moment there is none.
+        # A rename cannot replace a non-empty folder, so the old one is moved first; for a moment neither exists.
         old = path.with_name(f".{path.name}.old-{os.getpid()}")
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
@@ -41,7 +41,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchanges two paths in one move with Linux' rename(2). Returns False where the system cannot."""
+    """Exchanges two paths atomically with Linux' renameat2(2). Returns False if the system does not support it."""
     try:
         renameat2 = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):

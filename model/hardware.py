@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
-CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # instructions for products of bfloat16 on x86 and ARM
+CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # instruction sets with bfloat16 products, on x86 and ARM
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -55,10 +55,11 @@ def can_compile() -> bool:
 
 
 def compiled(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
-    """The network compiled for sampling, once for each shape that is not marked as dynamic."""
-    if device.type == "cuda":  # a CUDA graph per size: launching the kernels one by one takes longer than they run
+    """The network compiled for sampling, once per shape, except for dimensions marked as dynamic."""
+    if device.type == "cuda":  # one CUDA graph per size: launching single kernels takes longer than running them
         return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, mode="reduce-overhead"))
-    # Materialises what takes more than eight operations, as a norm's scale and shift; training gains nothing by it.
+    # Stores intermediates of more than eight operations, such as a norm's scale and shift, instead of recomputing them
+    # for each pixel. Training does not benefit.
     options = compile_options(device) | {"realize_opcount_threshold": 8}
     return cast(Callable[..., Tensor], torch.compile(network, dynamic=False, options=options))
 
@@ -68,9 +69,8 @@ def compiling(run: Callable[[], object]) -> None:
 
     A process that was killed may leave an incomplete file, which would break every later compilation.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # it warns about a missing CUDA, which is not needed
+    # It warns that CUDA is missing, which is not needed.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         run()
     except Exception as error:
@@ -83,15 +83,15 @@ def compiling(run: Callable[[], object]) -> None:
 
 
 def compile_options(device: torch.device) -> CompileOptions:
-    """Options of the compiler. On a CPU short sums are stored, not recomputed for each pixel (unet.GroupNorm)."""
+    """Options of the compiler. On a CPU, short sums are stored, not recomputed for each pixel (unet.GroupNorm)."""
     return {"unroll_reductions_threshold": 1} if device.type == "cpu" else {}
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for the next layer instead of returning it to the system. No effect elsewhere.
+    """Makes glibc keep freed memory for the next layer instead of returning it to the system.
 
-    Activations take several MB; by default the kernel would clear the same pages for every layer: 17 % of a forward
-    of 64 rows of 28×28.
+    Activations take several MB. By default the kernel would clear the same pages again for every layer, which takes
+    17 % of a forward of 64 rows of 28×28. No effect without glibc.
     """
     with suppress(AttributeError, OSError):  # no glibc
         library = ctypes.CDLL(None)

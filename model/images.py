@@ -47,13 +47,13 @@ def from_pil(image: Image.Image, channels: int) -> Tensor:
 
 
 def read(data: bytes, channels: int) -> Tensor:
-    """An image file -> float (channels, H, W) in [-1, 1]. Raises OSError where it cannot be read."""
+    """An image file -> float (channels, H, W) in [-1, 1]. Raises OSError if it cannot be read."""
     with Image.open(io.BytesIO(data)) as image:
         return from_uint8(from_pil(image, channels))
 
 
 def grid(pixels: Tensor, gap: int = 1) -> Tensor:
-    """uint8 (B, C, H, W) -> one grid (C, H', W'), as square as possible, with black lines of `gap` pixels between."""
+    """uint8 (B, C, H, W) -> one grid (C, H', W'), as square as possible, separated by black lines of `gap` pixels."""
     count, channels, height, width = pixels.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -75,6 +75,6 @@ def png(pixels: Tensor, recipe: Mapping[str, object] | None = None) -> bytes:
         info.add_text("parameters", line)
         info.add_text("noisemill", json.dumps(recipe, sort_keys=True))
     buffer = io.BytesIO()
-    # Level 1 is a few per cent larger and several times faster. The level is part of the bytes: do not change it.
+    # Level 1 makes files a few per cent larger and is several times faster. It determines the bytes: do not change it.
     to_pil(pixels).save(buffer, "PNG", pnginfo=info, compress_level=1)
     return buffer.getvalue()

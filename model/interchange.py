@@ -1,4 +1,4 @@
-"""Imports what diffusers has saved: pixel-space `UNet2DModel`s, nested as its pipelines save them or flat."""
+"""Imports pixel-space `UNet2DModel`s saved by diffusers, in a pipeline's nested folders or in a flat folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.checkpoint import SCHEDULER_FIXED, UNET_FIXED, Card, Checkpoint, Chec
 from model.networks.unet import UNet, UNetConfig
 from model.sampling.schedule import Schedule
 
-# Defaults of diffusers that differ from ours; its older configs leave out fields at their default.
+# Defaults of diffusers that differ from ours. Its older configs omit fields at their default.
 UNET_DEFAULTS = {
     "block_out_channels": (224, 448, 672, 896),
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
@@ -29,18 +29,18 @@ SAMPLERS = {  # by the scheduler's class and variance_type
     ("DDPMScheduler", "fixed_large"): "ddpm_beta",
     ("DDIMScheduler", None): "ddim",
 }
-OLDER_NAMES = {
+OLDER_NAMES = {  # of attention layers before 2023 -> today's
     "query": "to_q",
     "key": "to_k",
     "value": "to_v",
     "proj_attn": "to_out.0",
-}  # of attention, before 2023
+}
 
 
 def import_checkpoint(source: Path, target: Path) -> Card:
-    """Writes what diffusers saved in `source` as a checkpoint at `target`.
+    """Imports the folder `source`, saved by diffusers, as a checkpoint at `target`.
 
-    Raises CheckpointError, which names what is not supported.
+    Raises CheckpointError with the feature that is not supported.
     """
     try:
         unet_folder, scheduler_config = _parts(source)
@@ -54,7 +54,7 @@ def import_checkpoint(source: Path, target: Path) -> Card:
             data={"source": f"imported from {source.name}"},
         )
         card = replace(card, **_sampling(json.loads(scheduler_config.read_text())))
-        Checkpoint(unet, schedule, card)  # raises ValueError where they do not fit together
+        Checkpoint(unet, schedule, card)  # raises ValueError if they contradict each other
         return checkpoint.save(target, unet, schedule, card)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{source} cannot be imported: {error}") from error
@@ -86,30 +86,30 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
             f"{path.name} is missing: only safetensors are read, since a .bin file may run code; "
             "load it in diffusers and call save_pretrained(…, safe_serialization=True)"
         )
-    return {_present_name(name): _linear(name, tensor) for name, tensor in load_file(path).items()}
+    return {_current_name(name): _linear(name, tensor) for name, tensor in load_file(path).items()}
 
 
-def _present_name(name: str) -> str:
+def _current_name(name: str) -> str:
     if ".attentions." not in name:
         return name
-    *place, layer, kind = name.split(".")
-    return ".".join([*place, OLDER_NAMES.get(layer, layer), kind])
+    *parents, layer, kind = name.split(".")
+    return ".".join([*parents, OLDER_NAMES.get(layer, layer), kind])
 
 
 def _linear(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The oldest attention layers were 1×1 convolutions."""
+    """Weights of linear layers. The oldest attention layers were 1×1 convolutions."""
     if ".attentions." in name and tensor.dim() == 4:
         return tensor[:, :, 0, 0]
     return tensor
 
 
 def _classes(num_class_embeds: int | None) -> tuple[str, ...]:
-    """Numbers as names, since diffusers keeps none; no embedding is known to be a null class."""
+    """Numbers as names, since diffusers stores none. No embedding is known to be a null class."""
     return tuple(str(number) for number in range(num_class_embeds or 0))
 
 
 def _sampling(config: dict[str, Any]) -> dict[str, Any]:
-    """The card's sampler and thresholding that do what the scheduler does."""
+    """The card's sampler and thresholding that are equivalent to the scheduler."""
     kind = config.get("_class_name", "DDPMScheduler")
     variance = config.get("variance_type", "fixed_small") if kind == "DDPMScheduler" else None
     if (kind, variance) not in SAMPLERS:

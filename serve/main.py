@@ -21,7 +21,7 @@ from serve.supervisor import Process, Supervisor
 
 log = structlog.get_logger()
 
-READY_SECONDS = 180.0
+READY_SECONDS = 180.0  # maximum time until the service is ready
 POLL_SECONDS = 0.1
 
 

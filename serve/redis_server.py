@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit is 108
-MULTIPART_AOF_FOLDER = "appendonlydir"  # of the multi-part append-only file …
-MULTIPART_AOF_VERSION = 7  # … which Redis writes from this version on
+MULTIPART_AOF_FOLDER = "appendonlydir"  # folder of the multi-part append-only file
+MULTIPART_AOF_VERSION = 7  # first major version of Redis that writes it
 
 
 class NoRedisError(Exception):

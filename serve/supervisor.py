@@ -17,9 +17,9 @@ import structlog
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.2
-STOP_SECONDS = 20.0  # between SIGTERM and SIGKILL
-RESTART_SECONDS = 0.5  # delay before the first restart; it doubles with every further one
-MAX_RESTART_SECONDS = 10.0
+STOP_SECONDS = 20.0  # seconds between SIGTERM and SIGKILL
+RESTART_SECONDS = 0.5  # delay before the first restart; doubles with each further one
+MAX_RESTART_SECONDS = 10.0  # maximum delay before a restart
 STEADY_SECONDS = 30.0  # uptime after which the delay is reset
 PR_SET_PDEATHSIG = 1
 

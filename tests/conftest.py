@@ -41,7 +41,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
-    """A client of the session's server, which is flushed."""
+    """A client of the session's server, whose data are deleted first."""
     with Redis.from_url(redis_url) as client:
         client.flushall()
         yield client

@@ -1,4 +1,4 @@
-"""Work in a subprocess, beside which jobs go on."""
+"""Runs work in a subprocess of low priority, while jobs continue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 
-# On two cores jobs keep half of their rate beside it, and a network is compiled in a minute instead of half a one.
-# Without it the barriers of a step's threads wait for the compiler, and jobs keep a tenth.
+# Niceness of the subprocess. On two cores jobs keep half of their rate meanwhile, and a network compiles in a minute
+# instead of half a minute. Without it a step's threads wait for the compiler at every barrier, and jobs keep a tenth.
 NICE = 7
 
 

@@ -25,21 +25,21 @@ from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-BEAT_SECONDS = 1.0
-ALIVE_SECONDS = 5.0  # that a worker counts as alive after a heartbeat
-UPKEEP_SECONDS = 2.0  # between two scans of the models, and two runs of the janitor
-OUTAGE_SECONDS = 120  # that Redis may be away before the worker exits, to be started again
-RETRY_SECONDS = 0.25
-ANSWER_SECONDS = 15.0  # in which Redis must answer a command; RQ needs 12 s
-CONNECT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 1.0  # seconds between two heartbeats
+ALIVE_SECONDS = 5.0  # time after a heartbeat for which the worker counts as alive
+UPKEEP_SECONDS = 2.0  # seconds between two scans of the models folder, and between two runs of the janitor
+MAX_OUTAGE_SECONDS = 120  # maximum outage of Redis; after it the worker exits, for the supervisor to restart
+RETRY_SECONDS = 0.25  # seconds between two attempts to reach Redis
+REPLY_TIMEOUT_SECONDS = 15.0  # maximum time for a reply from Redis; RQ's blocking commands take up to 12 s
+CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 def run(settings: WorkerSettings) -> None:
-    """Runs jobs until SIGTERM or SIGINT, upon which those in progress are put back. Exits with 1 upon any error."""
+    """Runs jobs until SIGTERM or SIGINT, then requeues those in progress. Exits with status 1 after any error."""
     signal.signal(signal.SIGTERM, _exit)  # until RQ installs its own handlers
     device = default_device(settings.device)
     redis = connect(settings.redis_url)
-    name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"  # a container's process ids repeat
+    name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"  # random: every container has the same process ids
     catalog = Catalog(
         settings.models,
         device=device,
@@ -59,9 +59,9 @@ def run(settings: WorkerSettings) -> None:
         models.keep_alive(redis, name, ALIVE_SECONDS)
 
     publish()
-    # Two threads: a scan or the janitor may take longer than a worker without heartbeats counts as alive.
+    # Two threads: a scan or a run of the janitor may take longer than ALIVE_SECONDS.
     threads = [
-        Periodic("heartbeat", BEAT_SECONDS, [worker.beat, stay_alive]),
+        Periodic("heartbeat", HEARTBEAT_SECONDS, [worker.beat, stay_alive]),
         Periodic("upkeep", UPKEEP_SECONDS, [publish, janitor.clean]),
     ]
     try:
@@ -76,12 +76,12 @@ def run(settings: WorkerSettings) -> None:
 
 
 def connect(url: str) -> Redis:
-    """A client whose commands are retried through an outage, also if a peer vanishes without closing its connection."""
-    retry = Retry(ConstantBackoff(RETRY_SECONDS), int(OUTAGE_SECONDS / RETRY_SECONDS))
-    options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "health_check_interval": 30}
+    """A client that retries its commands through an outage, including a peer that vanished without closing."""
+    retry = Retry(ConstantBackoff(RETRY_SECONDS), int(MAX_OUTAGE_SECONDS / RETRY_SECONDS))
+    options: dict[str, Any] = {"socket_timeout": REPLY_TIMEOUT_SECONDS, "health_check_interval": 30}
     if not url.startswith("unix:"):
-        options |= {"socket_connect_timeout": CONNECT_SECONDS, "socket_keepalive": True}
-        if sys.platform == "linux":  # a dead peer is noticed after 10 + 3 · 5 s
+        options |= {"socket_connect_timeout": CONNECT_TIMEOUT_SECONDS, "socket_keepalive": True}
+        if sys.platform == "linux":  # detects a dead peer after 10 + 3 · 5 s
             options["socket_keepalive_options"] = {
                 socket.TCP_KEEPIDLE: 10,
                 socket.TCP_KEEPINTVL: 5,

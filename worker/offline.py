@@ -1,4 +1,4 @@
-"""Sampling, evaluation and figures without a service, through the same engine, so that the bytes are the same."""
+"""Sampling, evaluation and figures without a service. The engine is the worker's, so the images have the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.sampling.engine import Engine, Task
 SLOTS = 1024
 MAX_COUNT = 1_000_000
 FIGURE_IMAGES = 100
-FEW_IMAGES = 8  # in figures that show each image many times
+FEW_IMAGES = 8  # number of images in figures that show each of them many times
 
 
 def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
@@ -33,7 +33,10 @@ def load(path: Path, device: torch.device, slots: int = SLOTS) -> Model:
 
 
 def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda images: None) -> Tensor:
-    """A spec's images, uint8 (N, C, H, W). `advance` is called with the number of images of each step."""
+    """A spec's images, uint8 (N, C, H, W).
+
+    advance  called with the number of images that each step moved
+    """
     engine = Engine(model.network, model.shape)
     engine.add(Task.of("offline", spec, model.checkpoint.schedule, model.card.channels))
     pixels = torch.empty(spec.count, *model.shape, dtype=torch.uint8)
@@ -50,7 +53,7 @@ def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda 
 def evaluation_specs(model: Model, asked: GenerateRequest) -> dict[str, JobSpec]:
     """The specs of an evaluation: `unconditional`, and `conditional` for a model with classes.
 
-    Raises FieldError for what the model does not allow.
+    Raises FieldError for a field that the model does not allow.
     """
     card, specs = model.card, {}
     if not card.classes or card.null_class is not None:
@@ -63,7 +66,7 @@ def evaluation_specs(model: Model, asked: GenerateRequest) -> dict[str, JobSpec]
 def evaluate(
     model: Model, reference: Reference, specs: dict[str, JobSpec], sample: Callable[[JobSpec], Tensor]
 ) -> dict[str, Any]:
-    """A card's metrics as plain JSON: of each kind of samples, of the classifier, and bits per dimension."""
+    """A card's metrics as plain JSON: those of each kind of samples, the classifier's accuracy, bits per dimension."""
     test, found = reference.test, dict[str, Any]()
     if reference.accuracy is not None:
         found["classifier"] = {"accuracy": round(reference.accuracy, 4), "test_images": len(test)}
@@ -87,14 +90,15 @@ def evaluate(
 def draw(
     model: Model, real: Dataset, steps: int | None = None, advance: Callable[[int], None] = lambda images: None
 ) -> dict[str, bytes]:
-    """A model's figures by file name, of 100 generated and 100 real images, the classes in turn.
+    """A model's figures by file name, from 100 generated and 100 real images, whose classes cycle.
 
-    steps  of the reverse process; the card's by default
+    steps    number of steps of the reverse process; the card's by default
+    advance  called with the number of images that each step moved
     """
     from model.evaluation import figures  # needs matplotlib, which a worker does not install
 
     card, network, schedule = model.card, model.network, model.checkpoint.schedule
-    x0 = from_uint8(real.images[_in_turn(real, FIGURE_IMAGES)])
+    x0 = from_uint8(real.images[_cycle_classes(real, FIGURE_IMAGES)])
     indices = torch.arange(FIGURE_IMAGES, device=network.device)
     labels = indices % len(card.classes) if card.classes else None
     guidance = torch.full((FIGURE_IMAGES,), card.guidance_scale)
@@ -122,8 +126,8 @@ def draw(
     }
 
 
-def _in_turn(real: Dataset, count: int) -> Tensor:
-    """Indices of `count` images (count,), the classes in turn; a class with too few images repeats them."""
+def _cycle_classes(real: Dataset, count: int) -> Tensor:
+    """Indices (count,) of images whose classes cycle; a class with too few images repeats them."""
     if real.labels is None:
         return torch.arange(count) % len(real)
     members = [(real.labels == label).nonzero()[:, 0] for label in real.labels.unique()]

@@ -1,4 +1,4 @@
-"""Tasks that run at intervals in a thread of their own, beside a main thread that may compile for a minute."""
+"""Runs tasks periodically in a background thread, since the main thread may compile for a minute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 log = structlog.get_logger()
 
-CLOSE_SECONDS = 5.0  # that `close` waits for a running task
+CLOSE_SECONDS = 5.0  # maximum time that `close` waits for a running task
 
 
 class Periodic:

@@ -23,7 +23,7 @@ def resume_from(
         str | None, Header(alias="Last-Event-ID", description="Id of the last event received; resumes after it.")
     ] = None,
 ) -> str:
-    """The id after which the stream starts. Raises Problem 422 for one that is not an id of ours."""
+    """The id after which the stream starts. Raises Problem 422 if it is not an event id."""
     if last_event_id is not None and not is_event_id(last_event_id):
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -45,9 +45,9 @@ def resume_from(
 async def job_events(
     record: ExistingDep, last_id: Annotated[str, Depends(resume_from)], watch: WatchDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: `queued`, `started`, `frame` …, and at last one of `done`, `failed` and `canceled`.
+    """Server-sent events: `queued`, `started`, `frame` …, and finally `done`, `failed` or `canceled`.
 
-    Also after the job has ended. A comment is sent every 15 s while there is no event.
+    The events can also be read after the job has ended. A comment is sent every 15 s while there is no event.
     """
     async for event in watch.follow(record.id, last_id):
         yield ServerSentEvent(id=event.id, event=event.type.value, raw_data=event.data)

@@ -32,8 +32,8 @@ def _text_header(description: str) -> dict[str, Any]:
 
 HEADERS = {
     "Location": _text_header("URL of the job."),
-    "Preference-Applied": _text_header("`wait=…`, where the request preferred to wait."),
-    "Idempotency-Replayed": _text_header("`true`, where an earlier request with this key queued the job."),
+    "Preference-Applied": _text_header("`wait=…`, if the request preferred to wait."),
+    "Idempotency-Replayed": _text_header("`true`, if an earlier request with this key queued the job."),
 }
 RESPONSES = {
     **problems(
@@ -61,14 +61,14 @@ RESPONSES = {
 
 
 def only_json(request: Request) -> None:
-    """Another site's page can make a browser post a form or plain text to localhost without asking, but not JSON."""
+    """Requires JSON: without CORS preflight, another site's page can post a form or plain text here, but not JSON."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
 
 
 async def unique_keys(request: Request) -> None:
-    """Python's parser would take the last of several equal keys and drop the others. Raises Problem 422."""
+    """Raises Problem 422 if a key occurs twice; Python's parser would silently take the last one."""
     with suppress(json.JSONDecodeError):  # FastAPI reports it
         json.loads(await request.body(), object_pairs_hook=_refuse_duplicates)
 
@@ -111,7 +111,7 @@ async def generate(
         str | None, Header(alias="Prefer", description="`wait=10` waits up to 10 s (at most 60) for the job's end.")
     ] = None,
 ) -> JobView:
-    """Answers 202 with the job's view, or 200 where the job has ended within the time of `Prefer: wait`."""
+    """Answers 202 with the job's view, or 200 if the job has ended within the time of `Prefer: wait`."""
     accepted = await run_in_threadpool(submit, body, idempotency_key, redis, records, settings)
     if wait := _wait_seconds(prefer):
         response.headers["Preference-Applied"] = f"wait={wait}"

@@ -63,7 +63,7 @@ def get_job(record: ExistingDep, viewer: ViewerDep) -> JobView:
     },
 )
 def cancel_job(record: ExistingDep, redis: RedisDep, records: RecordsDep, viewer: ViewerDep) -> JobView:
-    """Cancels this job alone, at its next step if it runs. 409 where it has ended."""
+    """Cancels this job, and no other; if it is running, at its next step. 409 if it has ended."""
     if not records.cancel(record.id):
         raise Problem(HTTPStatus.CONFLICT, f"job {record.id} has already ended ({existing(record.id, records).status})")
     queue.cancel(redis, record.id)

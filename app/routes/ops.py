@@ -28,13 +28,13 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", summary="Liveness of this process")
 async def healthz() -> Health:
-    """200 wherever this process answers; Redis is not asked."""
+    """200 if this process responds; does not check Redis."""
     return Health(status="ok")
 
 
 @router.get("/readyz", summary="Readiness of the service", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 def readyz(redis: RedisDep) -> Readiness:
-    """200 where Redis answers and a live worker has published a model."""
+    """200 if Redis responds and a live worker has published a model."""
     workers, cards = models.live_workers(redis), models.cards(redis)
     if not workers or not cards:
         reason = "no worker is alive" if not workers else "no worker serves a model"
@@ -55,7 +55,7 @@ def readyz(redis: RedisDep) -> Readiness:
     },
 )
 def metrics(redis: RedisDep, records: RecordsDep) -> Response:
-    """Read from Redis at each request, so that every app process answers the same."""
+    """Read from Redis at each request, so that all app processes report the same."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector(redis, records))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

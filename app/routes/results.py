@@ -1,4 +1,4 @@
-"""What a job has made: images, the grid, the animated process, the archive."""
+"""A job's results: images, the grid, the animated process, the archive."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def get_image(
     position: Annotated[str, Path(description="0 to count - 1.", json_schema_extra={"type": "integer", "minimum": 0})],
     store: StoreDep,
 ) -> Response:
-    """As soon as this image is done. Its text chunks hold what reproduces it."""
+    """Available as soon as this image is done. Its text chunks hold the fields that reproduce it."""
     if POSITION.fullmatch(position) is None or int(position) >= record.spec.count:
         detail = f"job {record.id} has images 0 to {record.spec.count - 1}, not {position}"
         raise Problem(HTTPStatus.NOT_FOUND, detail)
@@ -74,7 +74,7 @@ def get_image(
     responses={200: binary("The sheet, as square as possible.", PNG)},
 )
 async def get_grid(record: FinishedDep, store: StoreDep, files: FilesDep, head: IsHead) -> Response:
-    """Once the job has finished. Images are shrunk where the sheet would have more than 20 million pixels."""
+    """Available once the job has finished. Images are shrunk if the sheet would exceed 20 million pixels."""
     if head:
         return _without_body(PNG)
     build = partial(pictures.grid, _images(record, store), record.spec.count)
@@ -88,7 +88,7 @@ async def get_grid(record: FinishedDep, store: StoreDep, files: FilesDep, head: 
     responses={200: binary("x̂0 of the job's first images, frame by frame.", GIF)},
 )
 async def get_process(record: FinishedDep, redis: RedisDep, files: FilesDep, head: IsHead) -> Response:
-    """Once the job has finished. 409 where it was requested with `frames` 0."""
+    """Available once the job has finished. 409 if it was requested with `frames` 0."""
     if record.spec.frames == 0:
         raise Problem(HTTPStatus.CONFLICT, f"job {record.id} was requested with frames=0, so there is no animation")
     if head:
@@ -104,7 +104,7 @@ async def get_process(record: FinishedDep, redis: RedisDep, files: FilesDep, hea
     responses={200: binary("The PNGs, and job.json with the request.", ZIP)},
 )
 def get_archive(record: FinishedDep, store: StoreDep, head: IsHead) -> Response:
-    """Once the job has finished. Streamed, image by image."""
+    """Available once the job has finished. Streamed, image by image."""
     headers = {"Content-Disposition": f'attachment; filename="{record.id}.zip"'}
     if head:
         return _without_body(ZIP, headers)
@@ -117,7 +117,7 @@ def get_archive(record: FinishedDep, store: StoreDep, head: IsHead) -> Response:
 
 
 def _images(record: Record, store: RedisStore) -> Iterator[bytes]:
-    """The job's images, one at a time. Raises Problem 404 where the job is deleted meanwhile."""
+    """The job's images, one at a time. Raises Problem 404 if the job is deleted meanwhile."""
     for position in range(record.spec.count):
         png = store.get(record.id, position)
         if png is None:
@@ -126,7 +126,7 @@ def _images(record: Record, store: RedisStore) -> Iterator[bytes]:
 
 
 def _frames(record: Record, redis: Redis) -> Iterator[Frame]:
-    """The job's frames. Raises Problem 404 where the job is deleted meanwhile."""
+    """The job's frames. Raises Problem 404 if the job is deleted meanwhile."""
     frames = events.frames(redis, record.id)
     first = next(frames, None)
     if first is None:

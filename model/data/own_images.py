@@ -22,8 +22,8 @@ from model.data.dataset import DataError, Dataset, Split
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 GREY = ("1", "L", "LA")  # Pillow's modes
 HELD_OUT = 10  # every tenth image is the test split
-MEMORY_SHARE = 0.5  # of physical memory that the images may take
-# EXIF 2.3, section 4.6.4: what turns an image upright that is stored with this orientation.
+MEMORY_SHARE = 0.5  # maximum share of physical memory for the images
+# EXIF 2.3, section 4.6.4: orientation -> the operation that turns the stored image upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,7 +47,7 @@ def load(path: Path, split: Split, size: int | None) -> Dataset:
     """Loads every image in `path`: grey if all are grey, else RGB. Unreadable files are listed in `skipped`.
 
     size  crops to the centre square and resizes; without it all images must be square and of one size
-    Raises DataError if no image can be read, or if folders and sizes do not fit together.
+    Raises DataError if no image can be read, if sizes differ, or if images are beside class folders.
     """
     with ExitStack() as stack:
         files = sorted(_files(path, stack), key=lambda file: file.path)
@@ -152,12 +152,12 @@ def _decode(file: File, pixels: Tensor) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; as it is stored if EXIF is absent or malformed.
+    """The image turned by its EXIF orientation; unchanged if EXIF is absent or malformed.
 
-    Not ImageOps.exif_transpose: it also writes the EXIF anew, and raises on entries that are malformed.
+    ImageOps.exif_transpose would also rewrite the EXIF, and raise on malformed entries.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # SyntaxError where the header is malformed, and others
+    except Exception:  # Pillow raises SyntaxError for a malformed header, and many other types
         return image
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

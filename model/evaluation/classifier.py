@@ -21,8 +21,8 @@ VERSION = 1  # part of the cache key: increment it when the network or its train
 STEPS = 1200
 BATCH_SIZE = 128
 PEAK_LEARNING_RATE = 5e-3
-WIDTHS = (32, 64, 128, 256)  # of the convolutions; the last is repeated for images that are halved more often
-LARGEST_SIDE = 7  # of the last convolution's maps
+WIDTHS = (32, 64, 128, 256)  # channels of the convolutions; the last is repeated for images that are halved more often
+LARGEST_SIDE = 7  # maximum side of the last convolution's maps
 CHUNK = 1024  # images per forward pass
 
 

@@ -22,19 +22,19 @@ from model.sampling.schedule import Schedule
 
 Predictor = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x_t, t, labels) -> the network's output
 
-MAX_POINTS = 200  # of a smoothed curve
+MAX_POINTS = 200  # maximum points of a smoothed curve
 DPI = 120
 WIDTH = 7.0  # inches
 BINS = 64
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the schedule, at which one_step starts
+SHARES = (0.25, 0.5, 0.75, 1.0)  # shares of the schedule at which one_step starts
 GIF_SIDE = 300
 GIF_FRAMES = 30
-GIF_COLOURS = 16  # of all frames but the last: reduces noise, which does not compress, to a quarter of the bytes
+GIF_COLOURS = 16  # colours of all frames but the last: quarters the bytes of noise, which does not compress
 GIF_FRAME_MS, GIF_LAST_FRAME_MS = 120, 2000
 
 
 def loss_curve(losses: Sequence[float], steps_per_epoch: int | None = None, *, weighting: str = "none") -> bytes:
-    """The loss of every training step, its running mean and, where epochs are known, the mean of each epoch.
+    """The loss of every training step, its running mean and, if epochs are known, the mean of each epoch.
 
     weighting  the name of the loss's weighting, for the axis label; "none" is the plain mean squared error
     """
@@ -178,7 +178,7 @@ def real_beside_generated(real: Tensor, generated: Tensor) -> bytes:
 
 
 def animation(run: Trajectory) -> bytes:
-    """The reverse process of all images as a GIF of x_t, which holds the result at the end."""
+    """The reverse process of all images as a GIF of x_t, which pauses at the result."""
     sheets = [images.to_pil(images.grid(images.to_uint8(x))) for x in run.x]
     factor = max(1, GIF_SIDE // sheets[0].width)
     large = [sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST) for sheet in sheets]

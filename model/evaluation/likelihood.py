@@ -13,7 +13,7 @@ from model.sampling import samplers
 from model.sampling.schedule import Schedule
 
 BIN = 1 / 255  # half of a grey level's width in [-1, 1]
-MIN_PROBABILITY = 1e-12  # of a bin, so that a single pixel cannot make the bound infinite
+MIN_PROBABILITY = 1e-12  # minimum probability of a bin, so that a single pixel cannot make the bound infinite
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, chosen) -> the network's output
 
@@ -24,8 +24,9 @@ def bits_per_dimension(
     """The bound for uint8 images (N, C, H, W), in bits per pixel and channel, and its standard error.
 
     predict       the network at x_t (B, C, H, W) and t (B,), for the images with indices `chosen` (B,)
-    per_timestep  images that each term of the bound is estimated on, drawn anew for each timestep
-    The reverse process is `ddpm`, with variance beta-tilde; at t = 0, where that is 0, it has the variance of t = 1.
+    per_timestep  number of images for the estimate of each term, drawn anew for each timestep
+
+    The reverse process is `ddpm`, with variance beta-tilde. At t = 0 that is 0, so the variance of t = 1 is used.
     """
     generator = torch.Generator().manual_seed(seed)
     table = samplers.table("ddpm", schedule, schedule.num_train_timesteps)

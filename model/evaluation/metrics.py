@@ -9,13 +9,13 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-CONFIDENCE = 0.9  # least probability of a class that counts as recognised
+CONFIDENCE = 0.9  # minimum probability of a class that counts as recognised
 INTERVAL = 0.95  # confidence level of every interval
 BOOTSTRAP_RESAMPLES = 50
 KERNEL_SUBSETS = 50
 KERNEL_SUBSET_SIZE = 500
 NEIGHBOURS = 3  # k of precision and recall
-CHUNK = 1024  # images compared at once
+CHUNK = 1024  # images per comparison
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -108,7 +108,7 @@ def nearest_training_distance(samples: Tensor, train: Tensor) -> Tensor:
 
 
 class PrecomputedFeatures(nn.Module):
-    """In place of the network that torchmetrics extracts features with: returns its input."""
+    """Returns its input. Replaces the feature network of torchmetrics."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

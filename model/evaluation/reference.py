@@ -14,9 +14,9 @@ from model import images
 from model.data import Dataset
 from model.evaluation import classifier, metrics
 
-HOLDOUT_SHARE = 0.2  # of the training images, which the classifier is not trained on
-MIN_IMAGES = 4  # for a distance between two sets
-NEAR_QUANTILE = 0.01  # of held-out images' distances to training images: a sample below it counts as near
+HOLDOUT_SHARE = 0.2  # share of the training images that the classifier is not trained on
+MIN_IMAGES = 4  # minimum number of images for a distance between two sets
+NEAR_QUANTILE = 0.01  # quantile of the distances from held-out to training images; a nearer sample counts as near
 MAX_HELD_OUT = 2000  # test images whose distances to training images are computed
 
 Distance = Callable[[Tensor, Tensor], tuple[float, float]]  # -> distance and standard error
@@ -25,8 +25,8 @@ Distance = Callable[[Tensor, Tensor], tuple[float, float]]  # -> distance and st
 class Reference:
     """The real images of one data set, prepared once and compared with any number of sample sets.
 
-    A classifier is trained on four of five training images. The rest, `as_many_training_images` in the figures, is the
-    baseline of every distance: real images that, like samples, the classifier was not trained on.
+    A classifier is trained on four of five training images. The others are the baseline of every distance
+    (`as_many_training_images` in the metrics): real images that, like samples, the classifier was not trained on.
 
     accuracy  of the classifier on the test images; None for data without classes, which has no classifier
     """

@@ -21,12 +21,12 @@ UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
 # in torch 2.15, 12 ms against 72 (49 pixels, 16 heads of 8, batch 64), which is 45 % of a training step.
 FEW_PIXELS = 128
 FEW_CHANNELS = range(2, 8)  # channels per group for which torch's compiled group norm is slow
-NARROW = 16  # channels per head below which the fused kernel is slower in bfloat16 than in float32, by half at 8
+NARROW = 16  # with fewer channels per head the fused kernel is slower in bfloat16 than in float32, by half at 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The shape of a U-Net, with the fields of `UNet2DModel`'s config.json. Raises ValueError where they do not fit."""
+    """The shape of a U-Net, with the fields of `UNet2DModel`'s config.json. Raises ValueError for invalid shapes."""
 
     sample_size: int
     in_channels: int = 3
@@ -102,7 +102,7 @@ class UNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The prediction (B, C, H, W) for x_t (B, C, H, W) at timesteps t (B,) and classes labels (B,).
 
-        Raises ValueError where only one of labels and `num_class_embeds` is given.
+        Raises ValueError if only one of labels and `num_class_embeds` is given.
         """
         dtype = self.conv_in.weight.dtype
         emb = self.time_embedding(self._sinusoid(t).to(dtype))
@@ -149,10 +149,10 @@ class TimestepEmbedding(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's GroupNorm (Wu & He 2018), written for compilation on a CPU as sums along channels, the memory's order.
+    """torch's GroupNorm (Wu & He 2018), rewritten for compilation on a CPU: sums along channels, as they are in memory.
 
-    Torch's own form, compiled, loops over the two or three channels of a group one by one, and takes three times as
-    long for 64 channels of 28×28. Both compute in float32, and agree up to its rounding.
+    Compiled from torch's own form, it loops over the two or three channels of a group one by one, which takes three
+    times as long for 64 channels of 28×28. Both forms compute in float32 and agree up to its rounding.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -267,7 +267,7 @@ class MidBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width. Padding 0 pads right and below only, as the paper's code does."""
+    """Halves height and width. Padding 0 pads only on the right and at the bottom, as the paper's code does."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()

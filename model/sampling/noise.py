@@ -23,14 +23,14 @@ SEGMENT_BITS = 8  # 2^8 segments per octave of the inverse normal distribution
 
 
 class Tag(IntEnum):
-    """The use of the noise; each has its own stream."""
+    """The purpose of the noise; each has its own stream."""
 
     X_T = 0
     STEP = 1
 
 
 def x_T(seeds: Tensor, indices: Tensor, shape: tuple[int, int, int]) -> Tensor:  # noqa: N802 (the paper's name)
-    """The noise that each image starts from: (B, *shape) float32, the same for every sampler.
+    """The initial noise of each image: (B, *shape) float32, the same for every sampler.
 
     seeds    (B,) int64, the two's complement of 0 … 2^64 - 1
     indices  (B,) int64, 0 … 2^32 - 1: which image of the seed

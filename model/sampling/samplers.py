@@ -1,7 +1,7 @@
-"""Samplers as tables, and the one update rule that runs them all.
+"""Samplers as tables, and the single update rule that runs all of them.
 
 Every sampler here is linear in x and the network's output, so its coefficients are computed in float64 ahead of
-sampling, one row a step (see `Columns`):
+sampling, one row per step (see `Columns`):
 
     x0      =  P·x + Q·output        thresholded before it is used
     eps     =  R·x + S·output
@@ -45,9 +45,9 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One row for each network evaluation, in the order in which they are run.
+    """One row per network evaluation, in order of execution.
 
-    timesteps     (K,) int64, the network's input: falling, and distinct but for Heun's second evaluations
+    timesteps     (K,) int64, the network's input: descending, and distinct except for Heun's second evaluations
     coefficients  (K, 9) float64, its columns in the order of `Columns`
     thresholding  of x̂0: static (clamped to ±1), dynamic (scaled down by its own quantile where that is above 1), none
     """
@@ -66,7 +66,7 @@ class Table:
 
     @property
     def noise(self) -> Tensor:
-        """The coefficient of each row's noise (K,), 0 in a row that draws none."""
+        """The coefficient of each row's noise (K,); 0 if the row draws none."""
         return self.columns.noise
 
 
@@ -77,7 +77,7 @@ def trailing(start: int, steps: int) -> Tensor:
 
 
 def leading(start: int, steps: int) -> Tensor:
-    """Multiples of start // steps, down to 0; the noisiest timesteps are left out (diffusers, with no offset)."""
+    """Multiples of start // steps, down to 0; omits the noisiest timesteps (diffusers, with no offset)."""
     return torch.arange(steps - 1, -1, -1) * (start // steps)
 
 
@@ -86,7 +86,7 @@ def linspace(start: int, steps: int) -> Tensor:
     return torch.linspace(start - 1, 0, steps, dtype=torch.float64).round().long()
 
 
-# Each returns `steps` distinct falling timesteps (steps,) below `start`, for 1 <= steps <= start.
+# Each returns `steps` distinct descending timesteps (steps,) below `start`, for 1 <= steps <= start.
 SPACINGS: dict[str, Callable[[int, int], Tensor]] = {"trailing": trailing, "leading": leading, "linspace": linspace}
 Spacing = Callable[[int], Tensor]  # steps -> timesteps (steps,), for a given start
 
@@ -122,9 +122,9 @@ def ddim(schedule: Schedule, spacing: Spacing, steps: int, *, eta: float = 0.0) 
 
 
 def dpmpp_2m(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
-    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): second order, from the x̂0 of this step and the one before.
+    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): second order, from the x̂0 of this step and the previous one.
 
-    The first step has no x̂0 before it and is of first order. The last one returns x̂0.
+    The first step has no previous x̂0 and is of first order. The last one returns x̂0.
     """
     timesteps = spacing(steps)
     abar, abar_next = _abar_and_next(schedule, timesteps)
@@ -138,11 +138,11 @@ def dpmpp_2m(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
 
 
 def heun(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
-    """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1): second order, two rows a step.
+    """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1): second order, two rows per step.
 
     The first row steps to the next timestep as DDIM does. The second evaluates the network there, and corrects the step
-    by half the change of the slope. The last step, to clean data, has no second row; nor has the first step where the
-    number of rows is even, or where it starts at zero SNR, which has no slope.
+    by half the change of the slope. Two steps have no second row: the last one, to clean data, and the first one if the
+    number of rows is even or if it starts at zero SNR, which has no slope.
     """
     starts_at_zero_snr = int(schedule.alphas_cumprod[-1] == 0)
     nodes = min(steps, (steps + 2 + starts_at_zero_snr) // 2)
@@ -184,7 +184,7 @@ def table(
     """The named sampler's table of `steps` rows.
 
     start    timesteps below it are sampled: all by default, fewer to start from a noised image
-    options  of the sampler: `eta` of DDIM
+    options  options of the sampler: `eta` of DDIM
     Raises ValueError for an unknown sampler or spacing, and for a start or steps out of range.
     """
     if sampler not in SAMPLERS:
@@ -213,8 +213,9 @@ def step(
     coefficients  (B, 9): the row of each image's table
     output        the network's prediction for x, after guidance
     drawn         the noise drawn for this row
-    thresholding  of each image
-    Terms are added in one fixed order, which decides the last bit of the sum and so the image's bytes.
+    thresholding  one per image
+
+    Terms are added in a fixed order, since it decides the last bit of the sum and so the image's bytes.
     """
     of = Columns(*coefficients.to(x.dtype)[:, :, None, None, None].unbind(dim=1))  # (B, 1, 1, 1) each
     x0 = _threshold(of.x0_from_x * x + of.x0_from_output * output, thresholding)
@@ -223,7 +224,7 @@ def step(
 
 
 def _threshold(x0: Tensor, thresholding: Sequence[Thresholding]) -> Tensor:
-    """Thresholds each image by its own values alone (dynamic: Saharia et al. 2022, section 2.3)."""
+    """Thresholds each image by its own values only (dynamic: Saharia et al. 2022, section 2.3)."""
     if all(kind == "static" for kind in thresholding):
         return x0.clamp(-1, 1)
     dynamic = [i for i, kind in enumerate(thresholding) if kind == "dynamic"]
@@ -271,13 +272,13 @@ def trajectory(
 
 
 def _abar_and_next(schedule: Schedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """alphas_cumprod at each timestep and at the next one, which after the last is 1, clean data."""
+    """alphas_cumprod at each timestep and at the next one; after the last timestep it is 1 (clean data)."""
     abar = schedule.alphas_cumprod[timesteps]
     return abar, torch.cat([abar[1:], torch.ones(1, dtype=abar.dtype)])
 
 
 def _table(schedule: Schedule, timesteps: Tensor, **update: Tensor) -> Table:
-    """The table with the update's columns A … E, (K,) float64 each; those not given are 0."""
+    """The table with the update's columns A … E, (K,) float64 each, 0 by default."""
     zero = torch.zeros(len(timesteps), dtype=torch.float64)
     columns = [*_prediction_columns(schedule, timesteps), *(update.get(name, zero) for name in "ABCDE")]
     return Table(timesteps, torch.stack(columns, dim=1))

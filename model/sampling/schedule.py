@@ -64,7 +64,8 @@ class Schedule:
     """A noise schedule and what the network predicts under it. All tables are float64, shape (T,).
 
     trained_betas  (T,), in place of `beta_schedule` and its two betas
-    Raises ValueError where a field is out of range or unknown.
+
+    Raises ValueError if a field is out of range or unknown.
     """
 
     num_train_timesteps: int = 1000
@@ -130,7 +131,7 @@ class Schedule:
         return signal * noise - sigma * x0
 
     def min_snr_weights(self, gamma: float) -> Tensor:
-        """Weights (T,) of the loss at each timestep, which limit the share of steps with little noise.
+        """Weights (T,) of the loss at each timestep, which limit the share of timesteps with little noise.
 
         Hang et al. 2023, section 3.4: min(SNR, gamma) for x0, over SNR for eps, over SNR + 1 for v.
         """

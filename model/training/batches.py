@@ -1,4 +1,4 @@
-"""Training batches: a shuffled pass over the data each epoch, as a function of seed and step alone."""
+"""Training batches: a shuffled pass over the data per epoch, as a function of seed and step only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.training.recipe import Training
 
 
 class Batches:
-    """The batches of a run. The images that do not fill the last batch of an epoch are left out of that epoch."""
+    """The batches of a run. Images that do not fill the last batch of an epoch are omitted from that epoch."""
 
     def __init__(self, data: Dataset, settings: Training, device: torch.device) -> None:
         self._data, self._settings, self._device = data, settings, device

@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """Keeps `average`, a network of the same shape, at the mean of about 1 / (1 - decay) last steps of `network`."""
+    """Keeps `average`, a network of the same shape, at the mean of about the last 1 / (1 - decay) steps."""
 
     def __init__(self, network: Network, average: Network, decay: float) -> None:
         if not 0 <= decay < 1:

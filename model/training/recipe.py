@@ -17,7 +17,7 @@ from model.sampling.schedule import Schedule
 LearningRateSchedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
 MIN_IMAGES = 16
-ATTENTION_SIDE = 8  # largest side of the lowest level, which has attention
+ATTENTION_SIDE = 8  # maximum side of the lowest level, which has attention
 
 
 class RecipeError(Exception):
@@ -36,15 +36,15 @@ class Training:
     learning_rate_schedule: LearningRateSchedule = "cosine"  # cosine: half a cosine to 0, times the warm-up
     warmup_steps: int = 200
     weight_decay: float = 0.0
-    grad_clip: float = 1.0  # of the gradient's norm
+    grad_clip: float = 1.0  # maximum norm of the gradient
     ema_decay: float = 0.999
     class_dropout: float = 0.1  # share of labels replaced by the null class (Ho & Salimans 2022)
     min_snr_gamma: float | None = None  # loss weights by timestep (Hang et al. 2023, who use 5); None: no weights
     precision: Precision = "auto"  # auto: bf16 if the hardware multiplies it, else float32
     seed: int = 0
     checkpoint_every: int = 500  # steps
-    keep_best: bool = False  # keep the checkpoint with the least mean loss since the previous checkpoint
-    compile: bool = True  # needs a C++ compiler; a step takes two thirds of the time, the first a minute more
+    keep_best: bool = False  # keep the checkpoint with the lowest mean loss since its predecessor
+    compile: bool = True  # needs a C++ compiler; a step takes two thirds of the time, the first one a minute more
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -84,14 +84,14 @@ class Recipe:
     unet: dict[str, Any] = field(default_factory=dict)
     guidance_scale: float = 1.0  # this and the next two become the card's recommendation
     sampler: str = "ddpm"
-    sampling_steps: int | None = None  # None: all of the schedule's
+    sampling_steps: int | None = None  # None: the schedule's num_train_timesteps
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler {self.sampler!r} is not one of {', '.join(SAMPLERS)}")
-        most = self.schedule.num_train_timesteps
-        if self.sampling_steps is not None and not 1 <= self.sampling_steps <= most:
-            raise ValueError(f"sampling_steps must be 1 to {most}")
+        timesteps = self.schedule.num_train_timesteps
+        if self.sampling_steps is not None and not 1 <= self.sampling_steps <= timesteps:
+            raise ValueError(f"sampling_steps must be 1 to {timesteps}")
         if self.training.min_snr_gamma is not None and self.schedule.rescale_betas_zero_snr:
             raise ValueError("min_snr_gamma gives the last timestep no weight under rescale_betas_zero_snr: remove one")
 

@@ -25,7 +25,7 @@ class Report:
 
 
 class RunLog:
-    """Appends to the log in the folder `run`. Entries after `step`, from which the run resumes, are removed."""
+    """Appends to the log in the folder `run`. Removes entries after `step`, at which the run resumes."""
 
     def __init__(self, run: Path, step: int) -> None:
         run.mkdir(parents=True, exist_ok=True)

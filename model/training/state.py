@@ -35,7 +35,7 @@ def collect(unet: nn.Module, average: nn.Module, optimizer: torch.optim.Optimize
 
 
 def restore(tensors: dict[str, Tensor], unet: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts the tensors of `collect` back."""
+    """Restores the tensors of `collect`."""
     unet.load_state_dict(_with_prefix(tensors, "unet."))
     average.load_state_dict(_with_prefix(tensors, "ema."))
     for i, parameter in enumerate(unet.parameters()):
@@ -47,7 +47,7 @@ def restore(tensors: dict[str, Tensor], unet: nn.Module, average: nn.Module, opt
 
 
 def recipe_json(recipe: Recipe) -> str:
-    """A recipe as JSON, without the fields at their default, so that a field added later does not break a resume."""
+    """A recipe as JSON, without fields at their default, so that a field added later does not break a resume."""
     return json.dumps(_changed_fields(recipe))
 
 

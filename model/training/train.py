@@ -39,13 +39,13 @@ from model.training.ema import EMA
 from model.training.recipe import Precision, Recipe
 from model.training.run_log import Report, RunLog
 
-SAMPLE_STEPS = 50  # of the grid of samples drawn at every checkpoint
-SAMPLE_COUNT = 64
-LOSS_STEPS = 1000  # the last ones, whose mean loss is on the card
+SAMPLE_STEPS = 50  # sampling steps of the grid drawn at every checkpoint
+SAMPLE_COUNT = 64  # images of that grid
+LOSS_STEPS = 1000  # the card reports the mean loss of this many last steps
 
 
 class TrainingError(Exception):
-    """The training cannot start or continue; the message says what to do."""
+    """The training cannot start or continue; the message gives the remedy."""
 
 
 class Trainer:
@@ -55,7 +55,7 @@ class Trainer:
     run/metrics.jsonl                                one line per step; run/events.out.* hold the same for TensorBoard
     run/loss.png, run/samples.png, run/checkpoint/   as of the last checkpoint
 
-    Raises TrainingError where data, recipe and number of processes do not fit together.
+    Raises TrainingError if the batch size does not fit the data, or the number of processes or parts.
     """
 
     def __init__(self, recipe: Recipe, data: Dataset, run: Path, *, device: str | None = None) -> None:
@@ -110,7 +110,7 @@ class Trainer:
         return self.run / ("best" if self.recipe.training.keep_best else "checkpoint")
 
     def resume(self) -> None:
-        """Restores the last checkpoint of this run. Raises TrainingError if there is none, or of another recipe."""
+        """Restores the last saved state of this run. Raises TrainingError if there is none or its recipe differs."""
         try:
             tensors, metadata = state.read(self.state_path, self.device)
         except (OSError, SafetensorError) as error:
@@ -125,7 +125,7 @@ class Trainer:
         self.scaler.load_state_dict(json.loads(metadata["scaler"]))
 
     def train(self) -> Generator[Report, None, None]:
-        """Runs the remaining steps and yields a report after each. May be stopped at any time, and resumed."""
+        """Runs the remaining steps and yields a report after each. Can be stopped at any time and resumed."""
         settings = self.recipe.training
         network: nn.Module = self.unet
         if self.processes > 1:
@@ -160,7 +160,7 @@ class Trainer:
     def checkpoint(self) -> None:
         """Saves the averaged network as a checkpoint, its samples, the loss curve and the resume state.
 
-        Raises TrainingError, and leaves what was saved before, where the loss or a weight is not finite.
+        Raises TrainingError if the loss or a weight is not finite; the last saved files then stay.
         """
         tensors = state.collect(self.unet, self.ema.average, self.optimizer)
         if not math.isfinite(self.loss) or not all(tensor.isfinite().all() for tensor in tensors.values()):
@@ -178,7 +178,7 @@ class Trainer:
         if self.recipe.training.keep_best and sum(latest) / len(latest) < self.best:
             self.best = sum(latest) / len(latest)
             checkpoint.copy(folder, self.run / "best")
-        # The state is written last: after a crash before this line, a resume repeats everything since the state before.
+        # The state is written last: after a crash before that, a resume repeats the steps since the previous state.
         metadata = {
             "step": str(self.step),
             "seconds": repr(self.seconds),
@@ -213,7 +213,7 @@ class Trainer:
         x0, labels = self.batches.at(self.step)
         t = torch.randint(self.recipe.schedule.num_train_timesteps, (len(x0),), device=self.device)
         noise = torch.randn_like(x0)
-        # Every process draws the whole batch and takes its share, in parts where gradients are accumulated.
+        # Every process draws the whole batch and takes its share, split into parts whose gradients accumulate.
         count = self.recipe.training.accumulate
         batch = (x0, t, noise) if labels is None else (x0, t, noise, labels)
         drawn = [tensor[self.rank :: self.processes].tensor_split(count) for tensor in batch]

@@ -1,4 +1,4 @@
-"""Checkpoints as commands name them: where they are, loaded with a message on failure, sampled with a progress bar."""
+"""Helpers of commands for checkpoints: find, load with an error message on failure, sample with a progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""serve, app and worker: the service as a whole, or one process of it."""
+"""serve, app and worker: the whole service, or one process of it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from model.training.recipe import Recipe
     from model.training.train import Trainer
 
-PRINT_SECONDS = 30.0  # between progress lines when the output is not a terminal
+PRINT_SECONDS = 30.0  # seconds between progress lines when the output is not a terminal
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
         _train(trainer)
     except (data.DataError, RecipeError, TrainingError) as error:
         stop(str(error))
-    except OSError as error:  # usually a full disk; state is written atomically, so the last one is valid
+    except OSError as error:  # usually a full disk; the state is written atomically, so the last one is valid
         stop(f"{error}: after fixing this, continue with --resume")
     if first:
         models.mkdir(parents=True, exist_ok=True)

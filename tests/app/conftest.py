@@ -1,4 +1,4 @@
-"""The app on a real Redis and a real HTTP server. Tests take the worker's part: they publish cards and advance jobs."""
+"""The app on a real Redis and a real HTTP server. Tests act as the worker: they publish cards and advance jobs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 
 from jobs import models
-from tests.app.web import serving
-from tests.jobs.made import CARD
-from tests.jobs.mortal import MortalRedis
+from tests.app.http_helpers import serving
+from tests.jobs.factories import CARD
+from tests.jobs.killable_redis import KillableRedis
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,6 @@ def http(app_url: str, redis: Redis) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def mortal_redis(tmp_path: Path) -> Iterator[MortalRedis]:
-    with MortalRedis(tmp_path) as server:
+def killable_redis(tmp_path: Path) -> Iterator[KillableRedis]:
+    with KillableRedis(tmp_path) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A TCP proxy before Redis that fails as networks do: half-open connections and lost answers."""
+"""A TCP proxy to Redis that simulates network failures: half-open connections and lost replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RedisProxy:
         self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
 
     def freeze(self) -> None:
-        """Connections of now stay open and carry nothing any more; new ones work."""
+        """Present connections stay open but carry no more data; new ones work."""
         self._generation += 1
 
     def lose_answer_to(self, command: bytes) -> None:

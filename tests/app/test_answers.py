@@ -1,4 +1,4 @@
-"""What holds for every answer: security headers, HEAD, 404, 405, CORS, and the API pages."""
+"""Properties of every response: security headers, HEAD, 404, 405, CORS; and the API pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import httpx
 import pytest
 
-from tests.app.web import assert_problem, generate
+from tests.app.http_helpers import assert_problem, generate
 
 
 def policy_of(response: httpx.Response) -> dict[str, str]:

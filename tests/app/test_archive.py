@@ -15,9 +15,9 @@ from app import archive
 from jobs import keys
 from jobs.records import Records
 from jobs.schema import Done
+from tests.app.http_helpers import assert_problem
 from tests.app.test_results import finished, png
-from tests.app.web import assert_problem
-from tests.jobs.made import running
+from tests.jobs.factories import running
 
 
 def test_archive_holds_every_image_and_the_request(http: httpx.Client, redis: Redis) -> None:
@@ -66,7 +66,7 @@ def test_archive_entries_have_their_size_and_checksum_in_front() -> None:
 
 
 def test_archive_of_a_deleted_job_is_404(http: httpx.Client, redis: Redis) -> None:
-    """Its images go with its record, perhaps between two reads of this request."""
+    """A job's images are deleted with its record, possibly between two reads of this request."""
     job = finished(redis, [png(1)]).job_id
     redis.delete(keys.images(job))
     for name in ("images.zip", "grid.png", "process.gif"):

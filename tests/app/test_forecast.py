@@ -1,4 +1,4 @@
-"""Forecasts compared with the scheduler run step by step, where a step takes what the pace says."""
+"""Forecasts compared with the scheduler run step by step, where a step takes the time of the pace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.records import Record
 from jobs.scheduler import Decision, Job, Scheduler, Span
 from jobs.schema import JobSpec
 from jobs.work import Ahead, Work
-from tests.jobs.made import spec
+from tests.jobs.factories import spec
 
 # mnist on two cores
 PACE = Pace(rows=[2, 4, 8, 16, 32, 64], seconds=[0.006, 0.008, 0.011, 0.018, 0.032, 0.061], slots=64)
@@ -31,7 +31,7 @@ def works(specs: list[JobSpec]) -> list[Work]:
 
 
 def scheduled_end(specs: list[JobSpec], whose: int) -> float:
-    """When a job's last image is done, step by step; the jobs have entered one after another."""
+    """The time at which a job's last image is done, step by step; the jobs entered one after another."""
     scheduler, seconds = Scheduler(PACE), 0.0
     for i, each in enumerate(specs):
         evaluations = bytes(1 if each.guidance(image) == 1 else 2 for image in range(each.count))

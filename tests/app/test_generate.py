@@ -10,8 +10,8 @@ from rq.job import Job, JobStatus
 
 from jobs import keys, models
 from jobs.pace import Pace
-from tests.app.web import assert_problem, generate, jobs_in, serving
-from tests.jobs.made import CARD, card
+from tests.app.http_helpers import assert_problem, generate, jobs_in, serving
+from tests.jobs.factories import CARD, card
 
 
 def test_empty_request_is_202_with_every_default_filled_in(http: httpx.Client, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""POST /generate: how the body is read, before any of its fields is validated."""
+"""POST /generate: reading of the body, before its fields are validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis import Redis
 
 from app import main
 from app.body_limit import BodyLimit
-from tests.app.web import assert_problem, jobs_in, serving
+from tests.app.http_helpers import assert_problem, jobs_in, serving
 
 JSON = {"Content-Type": "application/json"}
 

@@ -12,7 +12,7 @@ from PIL import Image
 from redis import Redis
 
 from jobs.start_image import START_FORMATS
-from tests.app.web import assert_problem, jobs_in
+from tests.app.http_helpers import assert_problem, jobs_in
 
 
 def image_file(width: int, height: int, format: str = "PNG") -> str:

@@ -10,7 +10,7 @@ from redis import Redis
 
 from app.expected import expected
 from jobs.schema import GenerateRequest
-from tests.app.web import assert_problem, jobs_in
+from tests.app.http_helpers import assert_problem, jobs_in
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Host header: what is answered, and what is refused as DNS rebinding."""
+"""The Host header: which hosts are allowed, and which are refused as DNS rebinding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.hosts import is_allowed
 from app.settings import AppSettings
-from tests.app.web import assert_problem, serving
+from tests.app.http_helpers import assert_problem, serving
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/models", "/metrics", "/static/app.js", "/docs", "/openapi.json"])
@@ -37,7 +37,7 @@ def test_loopback_names_and_ip_addresses_are_answered(http: httpx.Client, host: 
 
 
 def test_http_1_0_without_host_is_answered(app_url: str) -> None:
-    """As load balancers' health checks send it."""
+    """Health checks of load balancers send such requests."""
     address = urlsplit(app_url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")

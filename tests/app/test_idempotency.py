@@ -12,7 +12,7 @@ from rq import Queue
 
 from jobs import keys
 from jobs.store import RedisStore
-from tests.app.web import assert_problem, generate, jobs_in
+from tests.app.http_helpers import assert_problem, generate, jobs_in
 
 
 def test_same_key_replays_the_first_answer(http: httpx.Client, redis: Redis) -> None:
@@ -47,7 +47,7 @@ def test_refused_request_leaves_its_key_unused(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("body", [{"count": 2}, {"count": 3}], ids=["same-body", "other-body"])
 def test_key_of_a_deleted_job_queues_a_new_one(http: httpx.Client, redis: Redis, body: dict[str, int]) -> None:
-    """`sweep` deletes jobs long before their keys expire where Redis is full."""
+    """If Redis is full, `sweep` deletes jobs long before their keys expire."""
     headers = {"Idempotency-Key": "swept"}
     first = generate(http, headers, count=2)
     RedisStore(redis).delete([first["id"]])

@@ -11,8 +11,8 @@ from rq.registry import CanceledJobRegistry
 
 from jobs import keys
 from jobs.records import Records
-from tests.app.web import assert_problem, generate
-from tests.jobs.made import queued, running
+from tests.app.http_helpers import assert_problem, generate
+from tests.jobs.factories import queued, running
 
 UNKNOWN_ID = "f" * 32
 
@@ -84,7 +84,7 @@ def test_invalid_cursor_or_limit_is_422(http: httpx.Client, query: str, named: s
 
 
 def test_every_given_cursor_is_accepted(http: httpx.Client, redis: Redis) -> None:
-    """For creation times of any precision."""
+    """Creation times may have any precision."""
     for created_at in (1_763_647_200.0, 1_763_647_200.1234567, 1_763_647_200.12, 17.0, 1_763_647_200.0000002):
         queued(redis, created_at=created_at)
     cursor = ""

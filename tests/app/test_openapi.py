@@ -24,7 +24,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from jobs import models
 from jobs.schema import GenerateRequest, JobView
-from tests.jobs.made import CARD
+from tests.jobs.factories import CARD
 
 DOCUMENT = create_app(AppSettings()).openapi()
 OPERATIONS = {operation["operationId"]: operation for path in DOCUMENT["paths"].values() for operation in path.values()}
@@ -124,7 +124,7 @@ def ready(app_url: str, redis: Redis) -> str:
     suppress_health_check=list(HealthCheck),
     database=None,
 )
-def test_whatever_a_client_sends_gets_a_declared_answer(case: Any, ready: str) -> None:
+def test_any_request_gets_a_declared_response(case: Any, ready: str) -> None:
     case.call_and_validate(base_url=ready, checks=CHECKS, timeout=20)
 
 

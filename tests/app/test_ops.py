@@ -13,9 +13,9 @@ from jobs import keys, models
 from jobs.pace import Pace
 from jobs.records import Records
 from jobs.schema import Done
-from tests.app.web import assert_problem, generate, serving
-from tests.jobs.made import CARD, card, queued, running
-from tests.jobs.mortal import MortalRedis
+from tests.app.http_helpers import assert_problem, generate, serving
+from tests.jobs.factories import CARD, card, queued, running
+from tests.jobs.killable_redis import KillableRedis
 
 # Health
 
@@ -45,21 +45,21 @@ def test_healthz_does_not_need_redis(http: httpx.Client, redis: Redis) -> None:
 
 
 @pytest.fixture
-def app_without_redis(mortal_redis: MortalRedis) -> Iterator[httpx.Client]:
+def app_without_redis(killable_redis: KillableRedis) -> Iterator[httpx.Client]:
     """An app whose Redis was killed after it had accepted a job."""
     with (
-        serving(redis_url=mortal_redis.url) as url,
+        serving(redis_url=killable_redis.url) as url,
         httpx.Client(base_url=url, timeout=30) as http,
-        Redis.from_url(mortal_redis.url) as redis,
+        Redis.from_url(killable_redis.url) as redis,
     ):
         models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
         generate(http)
-        mortal_redis.kill()
+        killable_redis.kill()
         yield http
 
 
 def test_without_redis_every_route_is_503_and_recovers(
-    app_without_redis: httpx.Client, mortal_redis: MortalRedis
+    app_without_redis: httpx.Client, killable_redis: KillableRedis
 ) -> None:
     for path in ("/jobs", f"/jobs/{'a' * 32}", f"/jobs/{'a' * 32}/events", "/models", "/readyz", "/metrics"):
         answer = app_without_redis.get(path)
@@ -68,7 +68,7 @@ def test_without_redis_every_route_is_503_and_recovers(
     assert_problem(app_without_redis.post("/generate", json={}), 503)
     assert app_without_redis.get("/healthz").status_code == 200
     assert app_without_redis.get("/").status_code == 200
-    mortal_redis.start()
+    killable_redis.start()
     assert len(app_without_redis.get("/jobs").json()["jobs"]) == 1, "the accepted job alone"
     generate(app_without_redis)
 

@@ -11,8 +11,8 @@ from redis import Redis
 
 from jobs.records import Records
 from jobs.schema import Done
-from tests.app.web import jobs_in, wait_until
-from tests.jobs.made import frame
+from tests.app.http_helpers import jobs_in, wait_until
+from tests.jobs.factories import frame
 
 
 @pytest.mark.parametrize("prefer", ["wait=20", "respond-async, wait=20", "Wait = 20", 'wait="20"'])

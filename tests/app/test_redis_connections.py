@@ -1,4 +1,4 @@
-"""The app on a network that fails: connections to Redis that are half open, and answers that are lost."""
+"""The app during network failures: half-open connections to Redis, and lost replies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rq import Queue
 from app.watch import RECHECK_SECONDS
 from jobs import keys, models
 from jobs.records import Records
+from tests.app.http_helpers import Watcher, generate, serving, wait_until
 from tests.app.redis_proxy import RedisProxy
-from tests.app.web import Watcher, generate, serving, wait_until
-from tests.jobs.made import CARD
+from tests.jobs.factories import CARD
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -52,7 +52,7 @@ def test_stream_continues_after_half_open_redis_connection(http: httpx.Client, r
 def test_notifications_arrive_again_after_half_open_redis_connection(
     http: httpx.Client, redis: Redis, proxy: RedisProxy
 ) -> None:
-    """Without them every event would come up to RECHECK_SECONDS late, for as long as the process lives."""
+    """Without notifications every event would be up to RECHECK_SECONDS late, until the process is restarted."""
     proxy.freeze()
     time.sleep(3 * RECHECK_SECONDS)  # silence, PING, no answer
     delays = []

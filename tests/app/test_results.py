@@ -16,8 +16,8 @@ from app.pictures import MAX_GIF_FRAMES, MAX_GRID_PIXELS, grid
 from jobs.records import Attempt, Records
 from jobs.schema import SHOWN_IMAGES, Done
 from jobs.store import RedisStore
-from tests.app.web import assert_problem
-from tests.jobs.made import frame, running
+from tests.app.http_helpers import assert_problem
+from tests.jobs.factories import frame, running
 
 
 def png(value: Any, size: tuple[int, int] = (8, 8), mode: str = "L") -> bytes:

@@ -10,11 +10,11 @@ import uvicorn
 from app.main import create_app
 from app.server import DEAD_PEER_SECONDS, Server
 from app.settings import AppSettings
-from tests.app.web import wait_until
+from tests.app.http_helpers import wait_until
 
 
 def test_accepted_connections_notice_a_dead_peer(redis_url: str) -> None:
-    """A client that vanished, as a laptop that is closed, would hold its event stream for 15 minutes and more."""
+    """A client that vanished, such as a closed laptop, would otherwise keep its event stream for over 15 minutes."""
     config = uvicorn.Config(
         create_app(AppSettings(redis_url=redis_url)), host="127.0.0.1", port=0, log_level="critical"
     )

@@ -14,9 +14,9 @@ from jobs import keys, models
 from jobs.events import PAGE
 from jobs.records import Attempt, Records
 from jobs.schema import Done
-from tests.app.web import Event, Watcher, assert_problem, events, generate, serving, wait_until
-from tests.jobs.made import CARD, frame
-from tests.jobs.mortal import MortalRedis
+from tests.app.http_helpers import Event, Watcher, assert_problem, events, generate, serving, wait_until
+from tests.jobs.factories import CARD, frame
+from tests.jobs.killable_redis import KillableRedis
 
 pytestmark = pytest.mark.timeout(90)  # a stream that is not closed is kept open by comments
 
@@ -54,7 +54,7 @@ def test_last_event_id_resumes_after_any_event(http: httpx.Client, finished_job:
 
 
 def test_resumed_after_the_last_event_the_stream_ends_at_once(http: httpx.Client, finished_job: dict[str, Any]) -> None:
-    """A client that missed only the end of the connection must not wait for ever."""
+    """A client that has received all events, but not the end of the stream, must not wait forever."""
     *_, last = events(http, finished_job["urls"]["events"])
     began = time.monotonic()
     assert list(events(http, finished_job["urls"]["events"], last.id)) == []
@@ -126,11 +126,11 @@ def test_invalid_last_event_id_is_422(http: httpx.Client, finished_job: dict[str
     assert_problem(answer, 422, "Last-Event-ID")
 
 
-def test_stream_continues_after_redis_was_killed(mortal_redis: MortalRedis) -> None:
+def test_stream_continues_after_redis_was_killed(killable_redis: KillableRedis) -> None:
     with (
-        serving(redis_url=mortal_redis.url) as url,
+        serving(redis_url=killable_redis.url) as url,
         httpx.Client(base_url=url, timeout=60) as http,
-        Redis.from_url(mortal_redis.url) as redis,
+        Redis.from_url(killable_redis.url) as redis,
     ):
         models.publish(redis, "worker", [CARD], {}, alive_seconds=600)
         job, records = generate(http), Records(redis)
@@ -138,9 +138,9 @@ def test_stream_continues_after_redis_was_killed(mortal_redis: MortalRedis) -> N
         watcher = Watcher(http, job)
         records.frame(attempt, frame(attempt, 1))
         wait_until(lambda: len(watcher.seen) == 3)
-        mortal_redis.kill()
+        killable_redis.kill()
         time.sleep(0.7)
-        mortal_redis.start()
+        killable_redis.start()
         for step in (2, 3):
             assert records.frame(attempt, frame(attempt, step))
         assert records.finish(attempt, Done(images=1, seconds=0.5))

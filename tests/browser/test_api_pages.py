@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser
 
-from tests.app.web import serving
+from tests.app.http_helpers import serving
 
-LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"  # ReDoc's footer; that it is blocked is what we want
+LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"  # in ReDoc's footer; it must be blocked
 
 
 @pytest.mark.parametrize(("path", "drawn"), [("/docs", "#operations-jobs-generate"), ("/redoc", "#tag\\/jobs")])

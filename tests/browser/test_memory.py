@@ -1,4 +1,4 @@
-"""Memory of a tab that is left open: jobs that are not on show are evicted, least recently used first."""
+"""Memory of a tab that stays open: jobs that are not shown are evicted, least recently used first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.browser.app_page import AppPage, wait_until
 from tests.service import Service
 
 JOBS = 20
-MAX_JOBS = 12  # 8 idle jobs in the cache, 2 on show, and those that left the page within the last 2 s
+MAX_JOBS = 12  # 8 idle jobs in the cache, 2 shown, and those hidden within the last 2 s
 IMAGES, FRAMES = 4, 2
 MAX_BITMAPS = MAX_JOBS * (1 + FRAMES * IMAGES)  # grid.png, and each image of each frame
 

@@ -13,7 +13,7 @@ import pytest
 from tests.service import Event, Service, wait_until
 
 REQUEST = {"model": "tiny", "count": 8, "seed": 11, "steps": 1000, "label": 3}
-RECOVERY_SECONDS = 15.0  # until a killed worker's job runs again, on an idle machine
+RECOVERY_SECONDS = 15.0  # maximum time until a killed worker's job runs again, on an idle machine
 SLACK = 4.0  # factor for a busy machine
 
 
@@ -27,7 +27,7 @@ def crashing(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def undisturbed(crashing: Service) -> list[bytes]:
-    """The request's images without any crash."""
+    """The request's images without a crash."""
     return crashing.images(crashing.generate(**REQUEST))
 
 

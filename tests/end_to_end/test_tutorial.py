@@ -35,7 +35,7 @@ def service(folder: Path) -> Iterator[Service]:
 @pytest.mark.timeout(900)  # compilation, on a machine with other work
 def test_tutorial_commands_succeed(service: Service, folder: Path) -> None:
     start, *blocks = re.findall(r"^```sh\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
-    assert start == "make serve\n"  # the fixture's part
+    assert start == "make serve\n"  # the fixture has done this
     script = "".join(blocks).replace("http://127.0.0.1:8000", service.url)
     script = script.replace(".venv/bin/noisemill", f"{sys.executable} -m noisemill")
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, timeout=800)

@@ -13,7 +13,7 @@ from redis import Redis
 from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Status
-from tests.jobs.made import frame, queued, running
+from tests.jobs.factories import frame, queued, running
 
 DONE = Done(images=4, seconds=1.0)
 
@@ -134,7 +134,7 @@ def test_lost_returns_attempts_that_no_longer_hold_their_job(redis: Redis, recor
 
 
 def test_finish_and_cancel_at_once_end_a_job_exactly_once(redis: Redis, redis_url: str) -> None:
-    """With separate clients, so that only Redis orders them."""
+    """They use separate clients, so that only Redis orders the two writes."""
     attempts = [running(redis) for _ in range(60)]
     together = threading.Barrier(2)
 

@@ -14,12 +14,12 @@ from jobs import events
 from jobs.events import PAGE, START, Event, is_event_id
 from jobs.records import Attempt, Records
 from jobs.schema import EVENT_DATA, Done, EventType
-from tests.jobs.made import frame, running
+from tests.jobs.factories import frame, running
 
 
 @pytest.fixture
 def job(redis: Redis) -> Attempt:
-    """A finished job with two pages of frames and more."""
+    """A finished job with more than two pages of frames."""
     attempt, records = running(redis, frames=100), Records(redis)
     for step in range(1, 2 * PAGE + 1):
         assert records.frame(attempt, frame(attempt, step))

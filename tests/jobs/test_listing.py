@@ -11,7 +11,7 @@ from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Status
 from jobs.work import Ahead
-from tests.jobs.made import queued, running
+from tests.jobs.factories import queued, running
 
 
 def waits_before(records: Records, record: Record) -> Ahead:
@@ -32,7 +32,7 @@ def begun(records: Records, job_id: str) -> Attempt:
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 24, 100])
 def test_pages_list_every_job_once_newest_first(redis: Redis, records: Records, limit: int) -> None:
-    jobs = [queued(redis, created_at=1_763_647_200.25 + i // 8) for i in range(24)]  # in threes of eight at once
+    jobs = [queued(redis, created_at=1_763_647_200.25 + i // 8) for i in range(24)]  # 3 × 8 equal times
     expected = [job.id for job in sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)]
     found: list[str] = []
     cursor, pages = None, 0
@@ -86,13 +86,13 @@ def test_active_work_lists_jobs_that_have_not_ended_oldest_first(redis: Redis, r
 
 
 def test_active_work_does_not_read_specs(redis: Redis, records: Records) -> None:
-    """With its start image a spec takes up to 256 kB."""
+    """A spec with a start image takes up to 256 kB."""
     record = queued(redis)
     redis.hset(keys.job(record.id), "spec", "not JSON")
     assert records.active_work() == [(Status.QUEUED, record.work)]
 
 
-def test_what_waits_is_counted_with_its_work_in_its_order(redis: Redis, records: Records) -> None:
+def test_backlog_counts_waiting_jobs_and_their_work_in_queue_order(redis: Redis, records: Records) -> None:
     first = queued(redis, count=2, labels=[4, 4], steps=10)
     other = queued(redis, model="other", steps=5, count=1, labels=[0])  # guided: two evaluations a step
     begun, last = running(redis), queued(redis)

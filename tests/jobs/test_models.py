@@ -8,7 +8,7 @@ from redis import Redis
 
 from jobs import keys, models
 from jobs.pace import Pace
-from tests.jobs.made import card
+from tests.jobs.factories import card
 
 
 def test_cards_of_all_workers_are_listed_by_name(redis: Redis) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import WatchError
 from jobs import keys
 from jobs.records import Attempt, Record, Records
 from jobs.schema import Done, Frame, Queued, Status
-from tests.jobs.made import frame, queued, running, spec
+from tests.jobs.factories import frame, queued, running, spec
 
 DONE = Done(images=4, seconds=1.0)
 
@@ -203,7 +203,7 @@ def test_begin_on_another_build_deletes_images_state_and_counters(redis: Redis, 
 
 
 def test_begin_of_a_record_without_a_build_starts_anew_if_it_had_begun(redis: Redis, records: Records) -> None:
-    """As an earlier version has left it."""
+    """An earlier version wrote such records."""
     attempt = running(redis)
     records.store(attempt, {0: b"a"})
     assert existing(records, attempt.job_id).build is None

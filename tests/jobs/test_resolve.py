@@ -11,7 +11,7 @@ import pytest
 from jobs.resolve import FieldError, choose, resolve
 from jobs.schema import MAX_INDEX, TAKES_ETA, GenerateRequest, JobSpec, ModelCard, Spacing, Thresholding
 from model.sampling import samplers
-from tests.jobs.made import CARD, card
+from tests.jobs.factories import CARD, card
 
 NO_CLASSES = card(classes=[], null_class=None, guidance_scale=1.0)
 NO_NULL_CLASS = card(null_class=None, guidance_scale=1.0)

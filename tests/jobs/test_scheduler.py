@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from jobs.pace import Pace
 from jobs.scheduler import Decision, Job, Scheduler, Span
 
-FOREVER = 10_000  # decisions within which every job of these tests is finished
+MAX_DECISIONS = 10_000  # more than any test takes
 
 
 def pace(slots: int, *, per_step: float = 0.004, per_row: float = 0.0019) -> Pace:
-    """A linear cost; by default about that of mnist on two cores."""
+    """A linear cost, by default similar to mnist on two cores."""
     return Pace(rows=[1, 1000], seconds=[per_step + per_row, per_step + 1000 * per_row], slots=slots)
 
 
@@ -31,7 +31,7 @@ def step(scheduler: Scheduler) -> Decision:
 
 
 def moved(decision: Decision) -> dict[str, int]:
-    """Images that moved, by job."""
+    """Number of images that moved, by job."""
     found: dict[str, int] = {}
     for wave in decision.moving:
         found[wave.job.key] = found.get(wave.job.key, 0) + wave.count
@@ -46,7 +46,7 @@ def inside(scheduler: Scheduler) -> set[str]:
 
 
 def test_small_job_is_not_slowed_by_a_large_one_beyond_its_share() -> None:
-    """The small one takes at most 2.5 times its time alone, and the large one keeps at least half of its rate."""
+    """The small job takes at most 2.5 times its time alone; the large one keeps at least half of its rate."""
     scheduler = Scheduler(pace(64))
     cost = scheduler.pace.of
     scheduler.add(job("large", 1000, steps=1000))
@@ -84,8 +84,8 @@ def test_measured_seconds_are_charged_by_evaluations_and_weight() -> None:
     assert guided.virtual_time == pytest.approx(2.0 / bonus)
 
 
-def test_riders_move_where_they_cost_nothing() -> None:
-    """As on a GPU, where a step of few rows takes as long as one of many."""
+def test_riders_move_if_they_do_not_slow_the_step_down() -> None:
+    """This is so on a GPU, where a step of few rows takes as long as one of many."""
     scheduler = Scheduler(pace(8, per_row=0.0))
     scheduler.add(job("large", 100))
     step(scheduler)
@@ -95,7 +95,7 @@ def test_riders_move_where_they_cost_nothing() -> None:
 
 
 def test_riders_are_not_charged() -> None:
-    """Else a large job that rode along for a minute would stand still as long once riding costs time."""
+    """If they were, a large job that rode along for a minute would then wait for a minute."""
     scheduler = Scheduler(Pace(rows=[1, 9], seconds=[0.004, 0.004], slots=8))
     scheduler.add(job("large", 8, steps=1000))
     step(scheduler)
@@ -208,7 +208,7 @@ def test_every_image_takes_every_step_once_and_accepted_interactive_jobs_enter_a
     slots: int, jobs: list[tuple[int, int, int, Literal["interactive", "batch"]]]
 ) -> None:
     scheduler, taken = Scheduler(pace(slots)), dict.fromkeys(range(len(jobs)), 0)
-    for now in range(FOREVER):
+    for now in range(MAX_DECISIONS):
         had_room = scheduler.has_room("batch")
         arrived = [i for i, (arrival, *_) in enumerate(jobs) if arrival == now]
         for i in arrived:

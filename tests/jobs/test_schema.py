@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.schema import EVENT_DATA, EventType, GenerateRequest, JobSpec, Status
-from tests.jobs.made import SPEC
+from tests.jobs.factories import SPEC
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The check of an image that a job starts from: what is whole and of the model's size is accepted, all else refused."""
+"""The check of a job's start image: only a complete file of the model's size is accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from jobs.resolve import FieldError
 from jobs.start_image import START_FORMATS, check_start_image
-from tests.jobs.made import CARD
+from tests.jobs.factories import CARD
 
 SIZE = (CARD.image_size, CARD.image_size)
 

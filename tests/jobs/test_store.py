@@ -11,10 +11,10 @@ from jobs import keys
 from jobs.records import Records
 from jobs.schema import Done
 from jobs.store import RedisStore
-from tests.jobs.made import frame, queued, running
+from tests.jobs.factories import frame, queued, running
 
 HOUR = 3600.0
-PLENTY = 1 << 40  # bytes
+UNLIMITED = 1 << 40  # bytes
 MB = 1 << 20
 
 
@@ -35,7 +35,7 @@ def swept(store: RedisStore, *, keep_seconds: float = HOUR, max_bytes: int) -> l
     return [deleted.job_id for deleted in store.sweep(keep_seconds=keep_seconds, max_bytes=max_bytes)]
 
 
-def left(redis: Redis) -> list[str]:
+def job_ids(redis: Redis) -> list[str]:
     records, _ = Records(redis).page(None, 100)
     return [record.id for record in reversed(records)]
 
@@ -58,7 +58,7 @@ def test_delete_leaves_no_key_of_the_job(redis: Redis, store: RedisStore) -> Non
     kept, gone = ended(redis, 1.0), ended(redis, 2.0)
     store.delete([gone])
     store.delete([])
-    assert left(redis) == [kept]
+    assert job_ids(redis) == [kept]
     assert not [key for key in redis.scan_iter() if gone.encode() in key]
 
 
@@ -66,22 +66,22 @@ def test_sweep_deletes_expired_jobs(redis: Redis, store: RedisStore) -> None:
     now = time.time()
     old = [ended(redis, now - 3 * HOUR), ended(redis, now - 2 * HOUR)]
     young = ended(redis, now - HOUR / 2)
-    assert swept(store, max_bytes=PLENTY) == old
-    assert left(redis) == [young]
-    assert store.sweep(keep_seconds=HOUR, max_bytes=PLENTY) == []
+    assert swept(store, max_bytes=UNLIMITED) == old
+    assert job_ids(redis) == [young]
+    assert store.sweep(keep_seconds=HOUR, max_bytes=UNLIMITED) == []
 
 
 def test_sweep_keeps_jobs_that_have_not_ended(redis: Redis, store: RedisStore) -> None:
     waiting, held = queued(redis, created_at=1.0).id, running(redis, created_at=2.0)
     Records(redis).store(held, {0: b"x" * MB})
     assert store.sweep(keep_seconds=HOUR, max_bytes=1) == []
-    assert left(redis) == [waiting, held.job_id]
+    assert job_ids(redis) == [waiting, held.job_id]
 
 
 def test_sweep_finds_ended_jobs_behind_many_waiting_ones(redis: Redis, store: RedisStore) -> None:
     waiting = [queued(redis, created_at=float(i)).id for i in range(150)]
     gone = [ended(redis, 1000.0), ended(redis, 1001.0)]
-    assert swept(store, max_bytes=PLENTY) == gone
+    assert swept(store, max_bytes=UNLIMITED) == gone
     assert redis.zcard("noisemill:active") == len(waiting)
 
 
@@ -92,7 +92,7 @@ def test_over_max_bytes_the_oldest_ended_jobs_are_deleted_until_the_rest_fits(re
     assert [(each.job_id, each.reason) for each in store.sweep(keep_seconds=HOUR, max_bytes=limit)] == [
         (job, "over max_bytes") for job in jobs[:3]
     ]
-    assert left(redis) == jobs[3:]
+    assert job_ids(redis) == jobs[3:]
     assert store.bytes() <= limit
 
 
@@ -100,7 +100,7 @@ def test_other_data_on_a_shared_redis_does_not_count_towards_max_bytes(redis: Re
     job = ended(redis, time.time())
     redis.set("of another application", b"x" * (8 * MB))
     assert store.sweep(keep_seconds=HOUR, max_bytes=4 * MB) == []
-    assert left(redis) == [job]
+    assert job_ids(redis) == [job]
 
 
 def test_bytes_is_the_memory_of_records_events_images_and_state(redis: Redis, store: RedisStore) -> None:
@@ -126,6 +126,6 @@ def test_recount_measures_jobs_of_a_version_that_did_not(redis: Redis, store: Re
 
 
 def measured(redis: Redis, *jobs: str) -> int:
-    """What Redis says of the jobs' keys."""
+    """Memory of the jobs' keys, as Redis reports it."""
     names = [of(job) for job in jobs for of in (keys.job, keys.events, keys.images, keys.state)]
     return sum(redis.memory_usage(name, samples=0) or 0 for name in names)

@@ -1,4 +1,4 @@
-"""Fixtures of the model tests: one thread, the real data sets, and what takes long to train."""
+"""Fixtures of the model tests: one thread, the real data sets, and results of slow trainings."""
 
 from __future__ import annotations
 

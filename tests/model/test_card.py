@@ -1,4 +1,4 @@
-"""A card is checked once, when its checkpoint is read: what no request could use is refused by the field's name."""
+"""A card is validated when its checkpoint is read; errors name the field."""
 
 from __future__ import annotations
 

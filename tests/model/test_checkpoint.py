@@ -1,4 +1,4 @@
-"""Checkpoints: saved, loaded (by diffusers too), refused when damaged, and replaced in one move."""
+"""Checkpoints: saved, loaded (also by diffusers), refused if damaged, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_diffusers_loads_the_schedule(fields: dict[str, Any], tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist", "mnist"])
 def test_digest_of_a_reference_model_has_not_changed(name: str) -> None:
-    """As its card of 0.1.0 has it."""
+    """The digest is that of its card in 0.1.0."""
     digests = {
         "digits": "4b22bbc8957ac2dcc0e37cadc6eb7341fa482787f61cf22ccc796d46fe34676c",
         "fashion-mnist": "798f74ba5adc59b4a89c1de7b6c0d6bc7792011e87d74978b30b409d356fa564",
@@ -144,7 +144,7 @@ def test_diffusers_pipeline_samples_from_it(tmp_path: Path) -> None:
 
 
 def test_config_written_by_diffusers_loads_as_the_same_network(saved: Path, tmp_path: Path) -> None:
-    """Theirs has more fields, with the only values that are supported."""
+    """diffusers' config has more fields, with the only values that are supported."""
     UNet2DModel.from_pretrained(saved, subfolder="unet").save_pretrained(tmp_path / "theirs")
     DDPMScheduler.from_pretrained(saved, subfolder="scheduler").save_pretrained(tmp_path / "theirs")
     shutil.copy(tmp_path / "theirs" / "config.json", saved / UNET_CONFIG)

@@ -86,10 +86,10 @@ def test_damaged_weights_are_trained_again(
     assert file.read_bytes() == whole
 
 
-def test_seed_alone_determines_the_weights(
+def test_only_the_seed_determines_the_weights(
     split_digits: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The global generator neither matters nor changes."""
+    """The global generator has no effect and keeps its state."""
     monkeypatch.setattr(classifier, "STEPS", 5)
     train, pixels = split_digits[0].select(SOME), split_digits[1].images[:50]
     first = classifier.train(train, tmp_path / "a").predict(pixels)[0]

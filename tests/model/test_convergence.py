@@ -11,7 +11,7 @@ import torch
 
 from model.sampling import samplers
 from model.sampling.schedule import PredictionType, Schedule
-from tests.model.stands import GaussianOracle
+from tests.model.predictors import GaussianOracle
 
 ZERO_SNR = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
 

@@ -26,7 +26,7 @@ def two_threads(one_thread: None) -> None:
 
 @pytest.fixture
 def stat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in place of /proc/stat."""
+    """A file that replaces /proc/stat."""
     path = tmp_path / "stat"
     monkeypatch.setattr(cores, "STAT", path)
     monkeypatch.setattr(cores, "CHECK_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""Interchange with diffusers: what it saves is served here, what is saved here loads there, with the same pictures."""
+"""Interchange with diffusers: import and export, with the same images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def change(path: Path, **fields: Any) -> None:
 
 
 def picture_of(pipeline: DDPMPipeline, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> Tensor:
-    """x0 of diffusers' own loop, with our noise in place of its own."""
+    """x0 of diffusers' own loop, with our noise instead of its own."""
     indices = torch.arange(count)
     seeds, shape = torch.full_like(indices, 5), (1, 8, 8)
     x = noise.x_T(seeds, indices, shape)
@@ -152,7 +152,7 @@ def test_import_renames_attention_layers_of_older_versions(saved: Path, tmp_path
 
 
 def test_import_fills_missing_config_fields_with_diffusers_defaults(tmp_path: Path) -> None:
-    """Present versions write every field; older versions did not."""
+    """Current versions write every field; older ones did not."""
     folder = tmp_path / "theirs"
     fields = {**SMALL, "block_out_channels": (32, 64)}
     theirs().save_pretrained(folder)

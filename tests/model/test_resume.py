@@ -35,7 +35,7 @@ def assert_same(run: Path, other: Path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_same_recipe_gives_same_run_whatever_the_global_generator_did(
+def test_same_recipe_gives_same_run_for_any_state_of_the_global_generator(
     whole_run: Path, digits: Dataset, tmp_path: Path
 ) -> None:
     torch.randn(17)
@@ -97,7 +97,7 @@ def test_run_killed_by_sigkill_and_resumed_equals_uninterrupted_run(
 
 
 class Killed(BaseException):
-    """Stands for a signal at a moment that a real one would hit by chance only."""
+    """Simulates a signal at a moment that a real signal would hit only by chance."""
 
 
 @pytest.mark.parametrize("moment", ["checkpoint.save", "checkpoint.write_atomically"])
@@ -166,7 +166,7 @@ REPR_OF_0_1 = (
 
 
 def stopped_run(run: Path, digits: Dataset, recipe_metadata: str | None = None) -> Path:
-    """A run stopped at its checkpoint of step 6, with other metadata for its recipe where given."""
+    """A run stopped at its checkpoint of step 6, with `recipe` in its metadata if given."""
     for report in Trainer(RECIPE, digits, run, device="cpu").train():
         if report.step == 6:
             break

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.sampling import samplers
 from model.sampling.schedule import PredictionType, Schedule
-from tests.model.stands import SIZE, Mixer
+from tests.model.predictors import SIZE, Mixer
 
 TABLES = sorted(samplers.SAMPLERS)
 ZERO_SNR = Schedule(prediction_type="v_prediction", rescale_betas_zero_snr=True)
@@ -91,7 +91,7 @@ def test_last_step_returns_the_clipped_x0() -> None:
 
 @pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
 def test_first_row_uses_no_x0_of_a_step_before(name: str) -> None:
-    """So image-to-image starts at any timestep with a table of its own."""
+    """So image-to-image may start at any timestep."""
     assert samplers.table(name, Schedule(), 10).columns.x0_prev[0] == 0
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.sampling import noise, samplers
 from model.sampling.schedule import PredictionType, Schedule
-from tests.model.stands import SIZE, Mixer, Stand
+from tests.model.predictors import SIZE, Mixer, Predictor
 
 SEED, COUNT = 2**64 - 3, 4
 NUMPY_AND_DIFFUSERS = "ignore:__array__ implementation:DeprecationWarning"  # diffusers makes arrays of tensors
@@ -43,7 +43,7 @@ def all_noise() -> tuple[Tensor, Tensor]:
     return noise.x_T(seeds, indices, shape), of_rows.view(1000, COUNT, *shape)
 
 
-def worst_difference(network: Stand, table: samplers.Table, theirs: Iterator[Tensor]) -> float:
+def worst_difference(network: Predictor, table: samplers.Table, theirs: Iterator[Tensor]) -> float:
     """The largest difference between our x̂0 and theirs over the whole trajectory; each x_t follows from x̂0."""
     ours = list(samplers.sample(network, table, seed=SEED, count=COUNT))
     expected = list(theirs)
@@ -52,7 +52,7 @@ def worst_difference(network: Stand, table: samplers.Table, theirs: Iterator[Ten
 
 
 def reference_trajectory(
-    network: Stand, scheduler: Any, table: samplers.Table, monkeypatch: pytest.MonkeyPatch, **options: Any
+    network: Predictor, scheduler: Any, table: samplers.Table, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> Iterator[Tensor]:
     """x̂0 after every step of diffusers, given our noise in place of its own."""
     x, step_noise = all_noise()
@@ -135,7 +135,7 @@ def test_ddim_at_eta_1_is_ddpm() -> None:
     assert worst_difference(network, ddim, samplers.sample(network, ddpm, seed=SEED, count=COUNT)) < 1e-5
 
 
-def dpmpp_trajectory(network: Stand, scheduler: DPMSolverMultistepScheduler) -> Iterator[Tensor]:
+def dpmpp_trajectory(network: Predictor, scheduler: DPMSolverMultistepScheduler) -> Iterator[Tensor]:
     """x̂0 after every step of diffusers, which keeps it as the last of its model outputs."""
     x, _ = all_noise()
     for t in scheduler.timesteps:
@@ -168,7 +168,7 @@ def test_dpmpp_2m_is_diffusers(prediction_type: PredictionType, steps: int, clip
     assert worst_difference(network, table, dpmpp_trajectory(network, scheduler)) < 1e-4
 
 
-def heun_trajectory(network: Stand, scheduler: HeunDiscreteScheduler) -> Iterator[Tensor]:
+def heun_trajectory(network: Predictor, scheduler: HeunDiscreteScheduler) -> Iterator[Tensor]:
     """x̂0 after every evaluation of diffusers, whose x is ours over sqrt(alphas_cumprod)."""
     x = all_noise()[0] / network.schedule.alphas_cumprod[int(scheduler.timesteps[0])].sqrt().float()
     for t in scheduler.timesteps:

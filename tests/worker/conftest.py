@@ -15,17 +15,17 @@ from redis import Redis
 import worker.sampling.network
 from jobs.pace import Pace
 from model import checkpoint
-from tests.worker.floor import Floor
+from tests.worker.harness import WorkerHarness
 from worker.catalog import Model, load_model
 from worker.sampling import pacing
 from worker.sampling.engine import Engine, Step
 
-FOREVER = 10_000  # steps of the engine; every test takes fewer
+MAX_STEPS = 10_000  # more than any test takes
 
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_log() -> None:
-    """Errors as Python prints them: structlog would print every local tensor, which takes seconds."""
+    """Plain tracebacks: structlog's default prints every local tensor, which takes seconds."""
     structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
@@ -38,11 +38,11 @@ def eager() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def same_pace() -> Iterator[None]:
-    """The measured pace does not depend on this machine: the best batch is the largest allowed."""
+    """A fixed pace instead of measurements on this machine: the best batch is the largest allowed."""
 
-    def measured(_: object, smallest: int, most: int) -> Pace:
-        rows = sorted({smallest, most})
-        return Pace(rows=rows, seconds=[0.004 + 0.001 * each for each in rows], slots=most)
+    def measured(_: object, smallest: int, largest: int) -> Pace:
+        rows = sorted({smallest, largest})
+        return Pace(rows=rows, seconds=[0.004 + 0.001 * each for each in rows], slots=largest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pacing, "measured", measured)
@@ -86,7 +86,7 @@ def exact(eager: None, tiny: Path) -> Model:
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """RQ's worker leaves its signal handlers behind."""
+    """Restores the signal handlers, which RQ's worker does not."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -94,8 +94,8 @@ def signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def floor(redis: Redis, redis_url: str, tiny: Path) -> Floor:
-    return Floor(redis, redis_url, tiny.parent)
+def harness(redis: Redis, redis_url: str, tiny: Path) -> WorkerHarness:
+    return WorkerHarness(redis, redis_url, tiny.parent)
 
 
 @pytest.fixture
@@ -106,11 +106,11 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
         numbers: list[int] = []
         step = Engine.step
 
-        def observed(engine: Engine, took: float | None = None) -> list[Step]:
+        def observed(engine: Engine, last_seconds: float | None = None) -> list[Step]:
             numbers.append(len(numbers))
-            assert numbers[-1] < FOREVER
+            assert numbers[-1] < MAX_STEPS
             do(numbers[-1])
-            return step(engine, took)
+            return step(engine, last_seconds)
 
         monkeypatch.setattr(Engine, "step", observed)
         return numbers
@@ -119,8 +119,8 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
 
 
 @pytest.fixture
-def two_models(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> Floor:
+def two_models(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> WorkerHarness:
     for name in "ab":
         shutil.copytree(tiny, tmp_path / name)
     change_weights(tmp_path / "b")
-    return Floor(redis, redis_url, tmp_path)
+    return WorkerHarness(redis, redis_url, tmp_path)

@@ -81,7 +81,7 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit of the weights."""
+    """Flips one bit of the weights."""
     data = bytearray((path / checkpoint.WEIGHTS).read_bytes())
     data[-1] ^= 1
     (path / checkpoint.WEIGHTS).write_bytes(data)
@@ -203,26 +203,26 @@ def test_new_metrics_change_the_card_but_not_the_digest(catalog: Catalog, folder
 
 
 def test_figures_are_read_again_when_they_change(catalog: Catalog, folder: Path) -> None:
-    drawn = folder / "good" / checkpoint.FIGURES
-    drawn.mkdir()
-    (drawn / "loss.png").write_bytes(b"a curve")
-    (drawn / "notes.txt").write_bytes(b"no picture")
-    (drawn / "huge.gif").write_bytes(bytes(5 * 2**20))
+    figures = folder / "good" / checkpoint.FIGURES
+    figures.mkdir()
+    (figures / "loss.png").write_bytes(b"a curve")
+    (figures / "notes.txt").write_bytes(b"no picture")
+    (figures / "huge.gif").write_bytes(bytes(5 * 2**20))
     catalog.scan()
     [card] = catalog.cards
     assert list(card.figures) == ["loss.png"]
     assert catalog.figures == {card.figures["loss.png"]: b"a curve"}
-    (drawn / "loss.png").write_bytes(b"a longer curve")
+    (figures / "loss.png").write_bytes(b"a longer curve")
     catalog.scan()
     assert list(catalog.figures.values()) == [b"a longer curve"]
 
 
 def test_unreadable_figure_is_left_out_and_the_model_is_served(catalog: Catalog, folder: Path) -> None:
-    drawn = folder / "good" / checkpoint.FIGURES
-    (drawn / "folder.png").mkdir(parents=True)
-    (drawn / "dangling.png").symlink_to("nowhere")
-    Path(os.fsdecode(os.fsencode(drawn) + b"/not-unicode\xff.png")).write_bytes(b"a curve")
-    (drawn / "loss.png").write_bytes(b"a curve")
+    figures = folder / "good" / checkpoint.FIGURES
+    (figures / "folder.png").mkdir(parents=True)
+    (figures / "dangling.png").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(figures) + b"/not-unicode\xff.png")).write_bytes(b"a curve")
+    (figures / "loss.png").write_bytes(b"a curve")
     left_out = [entry["figure"] for entry in scanned(catalog) if entry["log_level"] == "warning"]
     assert left_out == ["dangling.png", "folder.png", "not-unicode?.png"]
     assert list(catalog.cards[0].figures) == ["loss.png"]

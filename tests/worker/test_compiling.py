@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from jobs.schema import Status
-from tests.worker.floor import Floor
+from tests.worker.harness import WorkerHarness
 from worker.catalog import Catalog
 from worker.sampling.network import Network
 
@@ -41,7 +41,7 @@ class Compiler:
 
 
 @pytest.fixture
-def compiler(two_models: Floor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
+def compiler(two_models: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
     compiler = Compiler()
     monkeypatch.setattr(Network, "is_new", True)
     monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", compiler)
@@ -50,11 +50,11 @@ def compiler(two_models: Floor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Com
 
 
 def test_jobs_run_while_the_network_of_another_model_is_compiled(
-    two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
+    two_models: WorkerHarness, compiler: Compiler, at_step: Callable[..., list[int]]
 ) -> None:
-    first = two_models.ask(model="a", steps=20)
-    others = [two_models.ask(model="b", seed=seed) for seed in (1, 2)]
-    canceled = two_models.ask(model="b", steps=50)
+    first = two_models.submit(model="a", steps=20)
+    others = [two_models.submit(model="b", seed=seed) for seed in (1, 2)]
+    canceled = two_models.submit(model="b", steps=50)
 
     def act(number: int) -> None:
         if number == 10:
@@ -66,17 +66,17 @@ def test_jobs_run_while_the_network_of_another_model_is_compiled(
     two_models.work()
     assert len(compiler.processes) == 1
     two_models.assert_finished(first, *others)
-    assert two_models.when(others[0], "started") > two_models.when(first, "started")
+    assert two_models.last_event_id(others[0], "started") > two_models.last_event_id(first, "started")
     assert two_models.record(canceled).status is Status.CANCELED
 
 
 def test_job_does_not_wait_for_other_models_to_be_prepared(
-    two_models: Floor, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+    two_models: WorkerHarness, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = []
 
     def submit_meanwhile(name: str) -> SpawnProcess:
-        jobs.append(two_models.ask(model="b"))
+        jobs.append(two_models.submit(model="b"))
         return compiler(name)
 
     monkeypatch.setattr(two_models.catalog, "compile_in_subprocess", submit_meanwhile)
@@ -88,21 +88,21 @@ def test_job_does_not_wait_for_other_models_to_be_prepared(
     assert process.is_alive()
 
 
-def test_single_model_is_prepared_without_a_subprocess(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_model_is_prepared_without_a_subprocess(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Network, "is_new", True)
-    monkeypatch.setattr(floor.catalog, "compile_in_subprocess", pytest.fail)
-    worker = floor.worker()
+    monkeypatch.setattr(harness.catalog, "compile_in_subprocess", pytest.fail)
+    worker = harness.worker()
     worker.prepare_all()
     worker.connection.close()
-    model = floor.catalog.get("tiny")
+    model = harness.catalog.get("tiny")
     assert model is not None
     assert model.network.is_warm
 
 
 def test_sigterm_puts_back_jobs_that_wait_for_their_network(
-    two_models: Floor, compiler: Compiler, at_step: Callable[..., list[int]]
+    two_models: WorkerHarness, compiler: Compiler, at_step: Callable[..., list[int]]
 ) -> None:
-    jobs = [two_models.ask(model=model, steps=12) for model in "ab"]
+    jobs = [two_models.submit(model=model, steps=12) for model in "ab"]
     at_step(lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == 5 else None)
     two_models.work()
     assert two_models.queue.job_ids == jobs

@@ -9,7 +9,7 @@ import torch
 
 from jobs.schema import JobSpec
 from model.sampling import noise
-from tests.jobs.made import spec
+from tests.jobs.factories import spec
 from worker.catalog import Model, load_model
 from worker.offline import sample
 

@@ -1,6 +1,6 @@
-"""Images of the engine are functions of their requests alone: the same bits in any batch, whole or resumed.
+"""Images of the engine are functions of their requests only: the same bits in any batch, whole or resumed.
 
-What enters and moves when is tested in tests/jobs/test_scheduler.py.
+tests/jobs/test_scheduler.py tests which images enter and move.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jobs.schema import TAKES_ETA, JobSpec, Thresholding
 from model import images
 from model.sampling import samplers
 from model.sampling.samplers import SAMPLERS, SPACINGS
-from tests.jobs.made import spec
+from tests.jobs.factories import spec
 from worker.catalog import Model
 from worker.sampling.chunks import Chunk, remaining
 from worker.sampling.engine import Engine, Step, Task
@@ -130,7 +130,7 @@ def test_engine_equals_reference_sampling_loop(model: Model, sampler: str) -> No
 
 
 def test_every_field_of_the_recipe_changes_the_image(model: Model) -> None:
-    """The tests of equality do not compare constants."""
+    """So the tests of equality do not compare constants."""
     mine = asked(seed=1, steps=4, guidance_scale=2.0)
     others: list[dict[str, Any]] = [
         {"seed": 2},
@@ -173,7 +173,7 @@ def test_count_and_frames_do_not_change_images(model: Model) -> None:
 @quick
 @given(data=st.data(), mine=specs(), slots=st.integers(1, 9))
 def test_resumed_job_gives_the_same_images(model: Model, data: st.DataObject, mine: JobSpec, slots: int) -> None:
-    """After interruptions at any steps, each continued from the saved chunks by an engine with other slots."""
+    """The job is interrupted at any steps; each time an engine with other slots resumes it from the saved chunks."""
     done, kept = dict[int, Tensor](), list[Chunk]()
     stops = data.draw(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=3))
     for steps, size in [*stops, (10_000, slots)]:

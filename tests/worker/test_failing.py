@@ -14,7 +14,7 @@ from rq.job import Job, JobStatus
 from jobs import events, models
 from jobs.schema import Status
 from tests.worker.conftest import change_weights
-from tests.worker.floor import Floor, drawn
+from tests.worker.harness import WorkerHarness, sampled_pngs
 from worker.janitor import Janitor
 from worker.sampling.engine import Engine, Step
 
@@ -23,11 +23,11 @@ POISON = 666  # a seed whose steps raise
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step with the seed POISON raises."""
+    """Makes every step of a job with the seed POISON raise."""
     step = Engine.step
 
-    def fragile(engine: Engine, took: float | None = None) -> list[Step]:
-        steps = step(engine, took)
+    def fragile(engine: Engine, last_seconds: float | None = None) -> list[Step]:
+        steps = step(engine, last_seconds)
         if any(each.task.seed == POISON for each in steps):
             raise RuntimeError("out of memory")
         return steps
@@ -37,121 +37,123 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_job_of_a_deleted_model_fails(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path / "gone")
-    floor = Floor(redis, redis_url, tmp_path)
-    job = floor.ask()
+    harness = WorkerHarness(redis, redis_url, tmp_path)
+    job = harness.submit()
     shutil.rmtree(tmp_path / "gone")
-    floor.catalog.scan()
-    floor.work()
-    assert_failed(floor, job, "model gone is not here: ask again")
+    harness.catalog.scan()
+    harness.work()
+    assert_failed(harness, job, "model gone is not here: ask again")
 
 
 def test_job_of_a_changed_model_fails(redis: Redis, redis_url: str, tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path / "fickle")
-    floor = Floor(redis, redis_url, tmp_path)
-    old = floor.ask()
+    harness = WorkerHarness(redis, redis_url, tmp_path)
+    old = harness.submit()
     change_weights(tmp_path / "fickle")
-    floor.catalog.scan()
-    models.publish(redis, "floor", floor.catalog.cards, {}, alive_seconds=600)
-    new = floor.ask()
-    floor.work()
-    assert floor.record(old).status is Status.FAILED
-    assert "has changed since the job was accepted" in (floor.record(old).error or "")
-    floor.assert_finished(new)
+    harness.catalog.scan()
+    models.publish(redis, "harness", harness.catalog.cards, {}, alive_seconds=600)
+    new = harness.submit()
+    harness.work()
+    assert harness.record(old).status is Status.FAILED
+    assert "has changed since the job was accepted" in (harness.record(old).error or "")
+    harness.assert_finished(new)
 
 
 def test_running_job_finishes_on_a_model_that_changes(
     redis: Redis, redis_url: str, tiny: Path, tmp_path: Path, at_step: Callable[..., list[int]]
 ) -> None:
     shutil.copytree(tiny, tmp_path / "fickle")
-    floor = Floor(redis, redis_url, tmp_path)
-    before = floor.catalog.get("fickle")
+    harness = WorkerHarness(redis, redis_url, tmp_path)
+    before = harness.catalog.get("fickle")
     assert before is not None
-    job = floor.ask(count=2, steps=5)
+    job = harness.submit(count=2, steps=5)
 
     def change(number: int) -> None:
         if number == 2:
             change_weights(tmp_path / "fickle")
-            floor.catalog.scan()
+            harness.catalog.scan()
 
     at_step(change)
-    floor.work()
-    assert floor.record(job).status is Status.FINISHED
-    assert floor.images(job) == drawn(before, floor.record(job))
+    harness.work()
+    assert harness.record(job).status is Status.FINISHED
+    assert harness.images(job) == sampled_pngs(before, harness.record(job))
 
 
-def assert_failed(floor: Floor, job: str, reason: str) -> None:
-    record = floor.record(job)
+def assert_failed(harness: WorkerHarness, job: str, reason: str) -> None:
+    record = harness.record(job)
     assert record.status is Status.FAILED
     assert reason in (record.error or "")
-    assert floor.story(job)[-1] == "failed"
-    assert floor.in_rq(job) is JobStatus.FAILED
-    assert job in floor.queue.failed_job_registry
-    floor.assert_nothing_left()
+    assert harness.event_types(job)[-1] == "failed"
+    assert harness.rq_status(job) is JobStatus.FAILED
+    assert job in harness.queue.failed_job_registry
+    harness.assert_nothing_left()
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_step_error_fails_the_job_that_was_alone_in_it(floor: Floor) -> None:
-    job = floor.ask(seed=POISON)
-    floor.work()
-    assert_failed(floor, job, "RuntimeError: out of memory")
-    after = floor.ask(count=20)
-    floor.work()
-    floor.assert_finished(after)
-    assert floor.record(job).attempt == 1
+def test_step_error_fails_the_job_that_was_alone_in_it(harness: WorkerHarness) -> None:
+    job = harness.submit(seed=POISON)
+    harness.work()
+    assert_failed(harness, job, "RuntimeError: out of memory")
+    after = harness.submit(count=20)
+    harness.work()
+    harness.assert_finished(after)
+    assert harness.record(job).attempt == 1
 
 
 @pytest.mark.usefixtures("poisoned")
-def test_step_error_of_several_jobs_fails_only_its_cause(floor: Floor) -> None:
-    early, bad, late = (floor.ask(count=3, steps=5, seed=seed) for seed in (1, POISON, 2))
-    floor.work()
-    assert_failed(floor, bad, "out of memory")
-    floor.assert_finished(early, late)
+def test_step_error_of_several_jobs_fails_only_its_cause(harness: WorkerHarness) -> None:
+    early, bad, late = (harness.submit(count=3, steps=5, seed=seed) for seed in (1, POISON, 2))
+    harness.work()
+    assert_failed(harness, bad, "out of memory")
+    harness.assert_finished(early, late)
     for job in (early, late):
-        assert floor.record(job).crashes == 0
-        assert floor.story(job).count("done") == 1
-        steps = [frame.step for frame in events.frames(floor.redis, job)]
+        assert harness.record(job).crashes == 0
+        assert harness.event_types(job).count("done") == 1
+        steps = [frame.step for frame in events.frames(harness.redis, job)]
         assert steps == sorted(set(steps))
 
 
-def test_cancel_of_a_running_job(floor: Floor, at_step: Callable[..., list[int]]) -> None:
-    job, other = floor.ask(count=4, steps=1000), floor.ask(count=2, steps=30, seed=1)
+def test_cancel_of_a_running_job(harness: WorkerHarness, at_step: Callable[..., list[int]]) -> None:
+    job, other = harness.submit(count=4, steps=1000), harness.submit(count=2, steps=30, seed=1)
 
     def cancel(number: int) -> None:
         if number == 3:
-            assert floor.records.cancel(job)
+            assert harness.records.cancel(job)
         time.sleep(0.005)
 
     steps = at_step(cancel)
-    floor.work()
+    harness.work()
     assert len(steps) < 500
-    assert floor.record(job).status is Status.CANCELED
-    assert floor.images(job) == []
-    assert floor.story(job)[-1] == "canceled"
-    assert floor.in_rq(job) is JobStatus.CANCELED
-    floor.assert_finished(other)
+    assert harness.record(job).status is Status.CANCELED
+    assert harness.images(job) == []
+    assert harness.event_types(job)[-1] == "canceled"
+    assert harness.rq_status(job) is JobStatus.CANCELED
+    harness.assert_finished(other)
 
 
-def test_cancel_of_a_waiting_job(floor: Floor) -> None:
-    job, other = floor.ask(), floor.ask(seed=1)
-    floor.records.cancel(job)
-    floor.work()
-    assert floor.story(job) == ["queued", "canceled"]
-    assert floor.in_rq(job) is JobStatus.CANCELED
-    floor.assert_finished(other)
+def test_cancel_of_a_waiting_job(harness: WorkerHarness) -> None:
+    job, other = harness.submit(), harness.submit(seed=1)
+    harness.records.cancel(job)
+    harness.work()
+    assert harness.event_types(job) == ["queued", "canceled"]
+    assert harness.rq_status(job) is JobStatus.CANCELED
+    harness.assert_finished(other)
 
 
-def test_job_deleted_from_rq_while_it_runs_fails_alone(floor: Floor, at_step: Callable[..., list[int]]) -> None:
-    job, other = floor.ask(steps=1000), floor.ask(count=2, steps=60, seed=1)
+def test_job_deleted_from_rq_while_it_runs_fails_alone(
+    harness: WorkerHarness, at_step: Callable[..., list[int]]
+) -> None:
+    job, other = harness.submit(steps=1000), harness.submit(count=2, steps=60, seed=1)
 
     def remove(number: int) -> None:
         if number == 3:
-            floor.redis.delete(Job.key_for(job))
-            Janitor(floor.redis, floor.records, keep_seconds=3600, max_bytes=1 << 40).clean()
+            harness.redis.delete(Job.key_for(job))
+            Janitor(harness.redis, harness.records, keep_seconds=3600, max_bytes=1 << 40).clean()
         time.sleep(0.005)
 
     at_step(remove)
-    floor.work()
-    assert floor.record(job).status is Status.FAILED
-    assert floor.record(other).status is Status.FINISHED
-    assert floor.in_rq(other) is JobStatus.FINISHED
-    floor.assert_nothing_left()
+    harness.work()
+    assert harness.record(job).status is Status.FAILED
+    assert harness.record(other).status is Status.FINISHED
+    assert harness.rq_status(other) is JobStatus.FINISHED
+    harness.assert_nothing_left()

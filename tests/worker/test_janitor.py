@@ -16,7 +16,7 @@ from jobs import keys, models
 from jobs.queue import rq_queue
 from jobs.records import Records
 from jobs.schema import GenerateRequest, Status
-from tests.jobs.made import CARD
+from tests.jobs.factories import CARD
 from worker.janitor import Janitor
 
 PLENTY = 1 << 40
@@ -105,7 +105,7 @@ def test_clean_on_an_empty_redis_writes_nothing(redis: Redis) -> None:
 
 
 def started(redis: Redis, records: Records) -> str:
-    """A job that RQ has as started, but that is in no queue and has no execution."""
+    """A job with the RQ status `started` that is in no queue and has no execution."""
     job = submitted(redis, records)
     records.begin(job)
     Job.fetch(job, redis).set_status(JobStatus.STARTED)

@@ -1,4 +1,4 @@
-"""The network as sampling runs it: guidance, batch invariance, build and pace."""
+"""The network for sampling: guidance, batch invariance, build and pace."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_build_names_versions_device_dtype_and_mode(tiny: Path) -> None:
 def test_expected_pace_is_known_before_a_later_start_is_ready(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the folder of compiled code, with the seconds that an earlier start took to be ready."""
+    """It is read from the cache folder, with the time that the earlier start took to become ready."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     first = load(tiny, bf16=False, slots=24).network
     assert first.expected_pace is None

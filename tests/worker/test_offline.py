@@ -61,8 +61,8 @@ def test_figures_are_images_of_their_file_type(model: Model, digits: Dataset) ->
 
 
 def test_figures_repeat_real_images_where_there_are_few(digits: Dataset) -> None:
-    """The classes in turn; a class without images is left out."""
+    """The classes cycle; a class without images is skipped."""
     labels = torch.tensor([0, 0, 1, 3])
     few = dataclasses.replace(digits, images=digits.images[:4], labels=labels)
-    assert offline._in_turn(few, 7).tolist() == [0, 2, 3, 1, 2, 3, 0]
-    assert offline._in_turn(dataclasses.replace(few, labels=None), 7).tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert offline._cycle_classes(few, 7).tolist() == [0, 2, 3, 1, 2, 3, 0]
+    assert offline._cycle_classes(dataclasses.replace(few, labels=None), 7).tolist() == [0, 1, 2, 3, 0, 1, 2]

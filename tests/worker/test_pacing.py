@@ -11,7 +11,7 @@ import torch
 from jobs.pace import Pace
 from worker.sampling import pacing
 
-MEASURED = pacing.measured  # before the fixture of this folder pins it
+MEASURED = pacing.measured  # the original: a fixture in conftest.py replaces it
 
 
 def costs(each_step: float, each_row: float) -> Callable[[int], float]:
@@ -31,7 +31,7 @@ def test_small_batch_is_best_where_cost_is_proportional_to_rows() -> None:
 
 
 def test_best_batch_is_the_smallest_within_2_percent_of_the_best_rate() -> None:
-    """Of the most there could be, 128 rows have 97 %, and 256 have 98.5: little more, and twice the wait."""
+    """128 rows reach 97 % of the best rate and 256 reach 98.5 %: little more, at twice the duration."""
     assert MEASURED(costs(0.004, 0.001), 2, 256).batch == 128
 
 
@@ -94,5 +94,5 @@ def test_pace_is_kept_and_recalled_per_network(tmp_path: Path, monkeypatch: pyte
     assert pacing.recall("a") is None
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file"))
-    pacing.keep("a", first)  # where nothing can be written
+    pacing.keep("a", first)  # the folder cannot be written
     assert pacing.recall("a") is None

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from jobs import keys
-from tests.jobs.mortal import MortalRedis
+from tests.jobs.killable_redis import KillableRedis
 from worker.main import connect
 from worker.periodic import Periodic
 
@@ -38,10 +38,10 @@ def test_task_that_raises_is_called_again_and_others_go_on() -> None:
 
 
 def test_command_waits_out_an_outage_of_redis(tmp_path: Path) -> None:
-    with MortalRedis(tmp_path) as mortal_redis, connect(mortal_redis.url) as redis:
+    with KillableRedis(tmp_path) as killable_redis, connect(killable_redis.url) as redis:
         redis.set(keys.QUEUE, "kept")
-        mortal_redis.kill()
-        restart = threading.Timer(1.0, mortal_redis.start)
+        killable_redis.kill()
+        restart = threading.Timer(1.0, killable_redis.start)
         restart.start()
         began = time.monotonic()
         assert redis.get(keys.QUEUE) == b"kept"
@@ -50,13 +50,13 @@ def test_command_waits_out_an_outage_of_redis(tmp_path: Path) -> None:
 
 
 class Proxy:
-    """A TCP port that forwards to the Redis behind a socket, or swallows everything, like a host that has vanished."""
+    """Forwards a TCP port to a Redis socket. Connections in `silent` drop all data, as if their host had vanished."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.silent: set[int] = set()  # connections, by number, that swallow
+        self.silent: set[int] = set()  # numbers of the connections that drop all data
         self._count = 0
         self._open: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,7 +87,7 @@ class Proxy:
 
 
 def test_half_open_connection_is_replaced(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.main.ANSWER_SECONDS", 0.5, raising=False)
+    monkeypatch.setattr("worker.main.REPLY_TIMEOUT_SECONDS", 0.5)
     proxy = Proxy(redis_url.removeprefix("unix://"))
     answered: list[bytes | None] = []
     with connect(proxy.url) as client:

@@ -1,4 +1,4 @@
-"""Frames: which steps they show, and their size; the order and the bound of writes."""
+"""Frames: which steps they show, and their size. Writes: their order, and the limit of pending ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jobs.schema import FRAME_BYTES, SHOWN_IMAGES, Done, Frame
 from jobs.store import RedisStore
 from model.images import from_uint8
 from model.sampling.schedule import Schedule
-from tests.jobs.made import running, spec
+from tests.jobs.factories import running, spec
 from worker.sampling.engine import Step, Task
 from worker.sampling.publish import Publisher, shown_rows
 
@@ -47,7 +47,7 @@ def test_shown_rows_of_as_many_frames_as_steps_are_all() -> None:
 
 
 def step(pixels: Tensor, first: int = 0) -> Step:
-    """A last step that looks like these pixels, uint8 (B, C, H, W)."""
+    """A last step whose x̂0 has these pixels, uint8 (B, C, H, W)."""
     count = first + len(pixels)
     task = Task.of("job", spec(count=count, labels=None, steps=2), Schedule(), channels=1)
     return Step(task, first, row=2, timestep=499, evaluations=len(pixels), x0=from_uint8(pixels))
@@ -60,7 +60,7 @@ def noise(count: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def published(redis: Redis, of: Step) -> Frame | None:
-    """The frame as Redis has it, which is no larger than FRAME_BYTES."""
+    """The frame as read from Redis; checks that it has at most FRAME_BYTES."""
     attempt = running(redis)
     publisher = Publisher(Records(redis))
     publisher.frame(attempt, of)

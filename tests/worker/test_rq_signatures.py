@@ -1,4 +1,4 @@
-"""What we call and override in RQ. A failure means that RQ has changed: read its changelog."""
+"""The parts of RQ that we call and override. A failure means that RQ has changed: read its changelog."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_overridden_methods_have_the_parameters_of_rq(name: str) -> None:
 
 
 def test_no_other_method_of_rq_is_overridden() -> None:
-    """RQ would call a method of ours whose name its next version uses."""
+    """If a later version of RQ had a method with the name of one of ours, RQ would call ours."""
     inherited = {name for name in vars(BatchWorker) if not name.startswith("__") and hasattr(SimpleWorker, name)}
     assert inherited == set(OVERRIDDEN)
 

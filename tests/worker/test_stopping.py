@@ -1,4 +1,4 @@
-"""A worker that is asked to stop, or that fails, puts its jobs back without spending a retry."""
+"""A worker that is told to stop, or that fails, puts its jobs back without spending a retry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rq.job import JobStatus
 from jobs import keys
 from jobs.records import Attempt, Records
 from jobs.schema import Done, Status
-from tests.worker.floor import Floor
+from tests.worker.harness import WorkerHarness
 from worker.janitor import Janitor
 from worker.main import run
 from worker.sampling.batch_worker import BatchWorker
@@ -27,35 +27,35 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def assert_put_back(floor: Floor, *jobs: str, crashes: int = 0) -> None:
+def assert_put_back(harness: WorkerHarness, *jobs: str, crashes: int = 0) -> None:
     for job in jobs:
-        assert floor.record(job).status is Status.QUEUED
-        assert floor.record(job).crashes == crashes
-        assert floor.in_rq(job) is JobStatus.QUEUED
-        assert floor.rq_job(job).retries_left == 4
-    assert floor.queue.job_ids == list(jobs)
-    assert floor.queue.started_job_registry.get_job_ids(cleanup=False) == []
+        assert harness.record(job).status is Status.QUEUED
+        assert harness.record(job).crashes == crashes
+        assert harness.rq_status(job) is JobStatus.QUEUED
+        assert harness.rq_job(job).retries_left == 4
+    assert harness.queue.job_ids == list(jobs)
+    assert harness.queue.started_job_registry.get_job_ids(cleanup=False) == []
 
 
 def test_sigterm_puts_jobs_back_in_order_without_spending_a_retry(
-    floor: Floor, at_step: Callable[..., list[int]]
+    harness: WorkerHarness, at_step: Callable[..., list[int]]
 ) -> None:
-    jobs = [floor.ask(count=count, steps=12, seed=count) for count in (2, 20)]
+    jobs = [harness.submit(count=count, steps=12, seed=count) for count in (2, 20)]
     at_step(lambda number: stop() if number == 5 else None)
-    floor.work()
-    waiting = floor.ask(seed=3)
-    assert floor.queue.job_ids == [*jobs, waiting]
-    floor.queue.remove(waiting)
-    assert_put_back(floor, *jobs)
-    floor.work()
+    harness.work()
+    waiting = harness.submit(seed=3)
+    assert harness.queue.job_ids == [*jobs, waiting]
+    harness.queue.remove(waiting)
+    assert_put_back(harness, *jobs)
+    harness.work()
     for job in jobs:
-        assert (floor.record(job).attempt, floor.record(job).crashes) == (2, 0)
+        assert (harness.record(job).attempt, harness.record(job).crashes) == (2, 0)
 
 
 def test_sigterm_while_a_network_is_compiled_puts_jobs_back_at_once(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = floor.ask()
+    job = harness.submit()
     compiled = []
 
     def warm(_: Network) -> None:
@@ -67,16 +67,18 @@ def test_sigterm_while_a_network_is_compiled_puts_jobs_back_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(Network, "warm", warm)
         began = time.monotonic()
-        floor.work()
+        harness.work()
         assert time.monotonic() - began < 3
     assert not compiled
-    assert_put_back(floor, job)
-    floor.work()
-    floor.assert_finished(job)
-    assert floor.record(job).crashes == 0
+    assert_put_back(harness, job)
+    harness.work()
+    harness.assert_finished(job)
+    assert harness.record(job).crashes == 0
 
 
-def test_job_finished_while_the_worker_stops_is_finished(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_finished_while_the_worker_stops_is_finished(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish = Records.finish
 
     def stopped(records: Records, attempt: Attempt, done: Done) -> bool:
@@ -85,23 +87,25 @@ def test_job_finished_while_the_worker_stops_is_finished(floor: Floor, monkeypat
         return finish(records, attempt, done)
 
     monkeypatch.setattr(Records, "finish", stopped)
-    job = floor.ask()
-    floor.work()
-    floor.assert_finished(job)
+    job = harness.submit()
+    harness.work()
+    harness.assert_finished(job)
 
 
-def test_job_canceled_while_the_worker_stops_is_canceled(floor: Floor, at_step: Callable[..., list[int]]) -> None:
-    job = floor.ask(steps=50)
+def test_job_canceled_while_the_worker_stops_is_canceled(
+    harness: WorkerHarness, at_step: Callable[..., list[int]]
+) -> None:
+    job = harness.submit(steps=50)
 
     def act(number: int) -> None:
         if number == 5:
-            floor.records.cancel(job)
+            harness.records.cancel(job)
             stop()
 
     at_step(act)
-    floor.work()
-    assert floor.in_rq(job) is JobStatus.CANCELED
-    floor.assert_nothing_left()
+    harness.work()
+    assert harness.rq_status(job) is JobStatus.CANCELED
+    harness.assert_nothing_left()
 
 
 def settings(redis_url: str, models: Path) -> WorkerSettings:
@@ -113,26 +117,26 @@ def disk_full(*_: object) -> bool:
 
 
 def test_unhandled_error_exits_with_1_and_puts_jobs_back(
-    floor: Floor, redis_url: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, redis_url: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [floor.ask(count=2, steps=20), floor.ask(steps=20, seed=1)]
+    jobs = [harness.submit(count=2, steps=20), harness.submit(steps=20, seed=1)]
     monkeypatch.setattr(Records, "store", disk_full)
     with pytest.raises(SystemExit) as exited:
         run(settings(redis_url, tiny.parent))
     assert exited.value.code == 1
-    assert_put_back(floor, *jobs, crashes=1)
+    assert_put_back(harness, *jobs, crashes=1)
 
 
 def test_job_that_fails_each_worker_by_an_unhandled_error_ends_as_failed(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = floor.ask()
+    job = harness.submit()
     monkeypatch.setattr(Records, "store", disk_full)
     for _ in range(3):
-        floor.work()
-    assert floor.record(job).status is Status.FAILED
-    assert floor.record(job).error == "OSError: no space left on device"
-    assert floor.in_rq(job) is JobStatus.FAILED
+        harness.work()
+    assert harness.record(job).status is Status.FAILED
+    assert harness.record(job).error == "OSError: no space left on device"
+    assert harness.rq_status(job) is JobStatus.FAILED
 
 
 def test_worker_that_stops_deletes_its_key(
@@ -151,9 +155,8 @@ def test_worker_that_stops_deletes_its_key(
 def test_slow_upkeep_does_not_delay_the_heartbeat(
     redis: Redis, redis_url: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.main.UPKEEP_SECONDS", 0.05, raising=False)
-    monkeypatch.setattr("worker.main.BEAT_SECONDS", 0.1, raising=False)
-    monkeypatch.setattr("worker.main.HEARTBEAT_SECONDS", 0.1, raising=False)
+    monkeypatch.setattr("worker.main.UPKEEP_SECONDS", 0.05)
+    monkeypatch.setattr("worker.main.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("worker.main.ALIVE_SECONDS", 1.0)
     monkeypatch.setattr(Janitor, "clean", lambda _: time.sleep(3))
     alive = []

@@ -1,4 +1,4 @@
-"""A job that this worker has taken from the queue, from then until it leaves the worker."""
+"""A job that this worker has taken from the queue, until the worker releases it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from worker.sampling.chunks import Chunk
 from worker.sampling.engine import Engine, Step, Task
 from worker.sampling.publish import Publisher, shown_rows
 
-PROGRESS_SECONDS = 0.5  # between two reports of progress
-ALONE_SECONDS = 60.0  # that a job which may have crashed workers runs alone, before others join it
+PROGRESS_SECONDS = 0.5  # seconds between two reports of progress
+ALONE_SECONDS = 60.0  # time for which a job that may have crashed workers runs alone; then others may join
 
 
 class State(Enum):
-    WAITING_FOR_NETWORK = auto()  # its network is compiled in a subprocess; the record says `queued`
-    WAITING_TO_RUN_ALONE = auto()  # for all other jobs to leave; the record says `queued`, or `running` after a crash
-    RUNNING = auto()  # the engine has its images
-    ENDING = auto()  # all its images are computed; they and `done` are being written
+    WAITING_FOR_NETWORK = auto()  # a subprocess compiles its network; the record says `queued`
+    WAITING_TO_RUN_ALONE = auto()  # until all others have left; the record says `queued`, or `running` after a crash
+    RUNNING = auto()  # the engine holds its images
+    ENDING = auto()  # all its images are computed; the publisher is writing them and `done`
 
 
 @dataclass(slots=True, eq=False)
 class ActiveJob:
     record: Record
-    isolated: bool  # it may have crashed workers, so it runs alone
+    isolated: bool  # runs alone, since it may have crashed workers
     state: State = field(init=False)
-    attempt: Attempt | None = None  # from `start` on
-    engine: Engine | None = None  # from `run` on
+    attempt: Attempt | None = None  # set by `start`
+    engine: Engine | None = None  # set by `run`
     steps_done: int = 0
     images_done: int = 0
     _shown: frozenset[int] = frozenset()
@@ -59,7 +59,7 @@ class ActiveJob:
     def run(self, engine: Engine, task: Task, done: int, publisher: Publisher) -> None:
         """Gives the task to the engine.
 
-        done  images that earlier attempts have finished
+        done  number of images that earlier attempts have finished
         """
         steps = self.spec.steps
         self.state, self.engine = State.RUNNING, engine
@@ -72,7 +72,7 @@ class ActiveJob:
             self._finish(publisher)
 
     def advance(self, step: Step, publisher: Publisher) -> None:
-        """Publishes what a step of some of its images has made."""
+        """Publishes the results of one step of some of its images."""
         assert self.attempt is not None
         assert self.engine is not None
         self.steps_done += len(step.x0)
@@ -88,11 +88,11 @@ class ActiveJob:
             self._finish(publisher)
 
     def chunks(self) -> list[Chunk]:
-        """Its unfinished images, as an engine can resume them."""
+        """Its unfinished images, for an engine to resume."""
         return self.engine.chunks(self.id) if self.engine is not None and self.state is State.RUNNING else []
 
     def isolate(self) -> None:
-        """Takes it out of the engine, to start anew once it is alone."""
+        """Takes it out of the engine; it starts anew once all other jobs have left."""
         self.leave_engine()
         self.isolated, self.attempt, self.state = True, None, State.WAITING_TO_RUN_ALONE
 

@@ -1,4 +1,4 @@
-"""Arbitration between models: which one steps next, and which networks are compiled meanwhile."""
+"""Arbitration between models: decides which one steps next, and which networks are compiled in subprocesses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.1  # poll interval for external changes: cancellation, compilat
 
 
 class StepError(Exception):
-    """A step of an engine failed; __cause__ says why."""
+    """A step of an engine failed; __cause__ is the error."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
@@ -28,33 +28,33 @@ class StepError(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """A model's engine, and its share of the time."""
+    """A model's engine, and the time charged to it."""
 
     model: str
     engine: Engine
-    seconds: float  # that its steps have taken, or the least of any model when it came
-    last_step: float | None = None  # seconds
+    seconds: float  # time charged for its steps; starts at the minimum of all models
+    last_step: float | None = None  # duration of its last step in seconds
 
 
 class Arbiter:
-    """Models share the machine's time equally while they have rows."""
+    """Divides the machine's time equally among the models that have rows."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._cores = Cores()
         self._shares: dict[str, _Share] = {}  # by digest: a model that is replaced on disk finishes its jobs
-        self._current: _Share | None = None  # whose step was the last
+        self._current: _Share | None = None  # the model that stepped last
         self._compiling: dict[str, SpawnProcess] = {}  # by digest
         self._drift: dict[str, Drift] = {}  # by model
-        self._clock: float | None = None  # the end of the last step; None after a pause
-        self.is_preparing = False  # the main thread compiles or measures a network: up to minutes
+        self._clock: float | None = None  # end of the last step; None after a pause
+        self.is_preparing = False  # the main thread compiles or measures a network, for up to minutes
 
     @property
     def idle(self) -> bool:
         return all(share.engine.idle for share in self._shares.values())
 
     def has_room(self, priority: Priority) -> bool:
-        """Whether a new job would start at the next step, of whichever model it is."""
+        """Whether a new job of any model would start at the next step."""
         return all(share.engine.has_room(priority) for share in self._shares.values())
 
     def engine(self, model: Model) -> Engine:
@@ -67,7 +67,7 @@ class Arbiter:
     # Steps
 
     def step(self) -> list[Step]:
-        """One step of the model that has had the least time. Raises StepError."""
+        """One step of the model with the least time charged. Raises StepError."""
         self._shares = {digest: share for digest, share in self._shares.items() if not share.engine.idle}
         share = self._current = min(self._shares.values(), key=lambda share: share.seconds)
         if self._clock is None:
@@ -78,35 +78,35 @@ class Arbiter:
             raise StepError(share.engine) from error
 
     def charge(self, steps: list[Step]) -> None:
-        """Charges the time since the step before to the model that has stepped, publishing included."""
+        """Charges the model that has stepped with the time since the previous step, publishing included."""
         assert self._clock is not None
         assert self._current is not None
         self._cores.adapt()
         share, now = self._current, time.perf_counter()
         seconds, self._clock = now - self._clock, now
         share.seconds += seconds
-        if share.engine.network.device.type != "cuda":  # there a step is only launched, and ends during the next
+        if share.engine.network.device.type != "cuda":  # on CUDA, steps are asynchronous: this is not its duration
             share.last_step = seconds
         if steps:
             self._compare(share, seconds, sum(step.evaluations for step in steps))
 
     def pause(self) -> None:
-        """Excludes the time until the next step from every step's time."""
+        """Charges the time until the next step to no model."""
         self._clock = None
 
     def _compare(self, share: _Share, seconds: float, evaluations: int) -> None:
-        """Compares a step with the measured pace, which is measured again if it was far too slow."""
+        """Compares a step with the measured pace; measures again if steps are far faster."""
         network = share.engine.network
         drift = self._drift.setdefault(share.model, Drift())
         drift.add(seconds, network.pace.of(evaluations))
-        if drift.contradicts_pace:  # it was measured beside other work
+        if drift.contradicts_pace:  # the machine was busy with other work during the measurement
             with self._preparing():
                 network.measure()
             del self._drift[share.model]
             self.pause()
 
     def paces(self) -> dict[str, Pace]:
-        """Measured or remembered paces by model, each with its present drift. Called from other threads."""
+        """Measured or saved paces by model, each with its current drift. Called from other threads."""
         found = {}
         for card in self._catalog.cards:
             model = self._catalog.get(card.name)
@@ -118,12 +118,12 @@ class Arbiter:
     # Networks
 
     def prepare(self, model: Model) -> None:
-        """Compiles and measures the model's network in this thread, if that has not been done."""
+        """Compiles and measures the model's network in this thread, unless it is ready."""
         with self._preparing():
             model.network.warm()
 
     def compiles_in_subprocess(self, model: Model) -> bool:
-        """Whether the network is being compiled in a subprocess. That is started while other models have rows."""
+        """Whether a subprocess is compiling the network. Starts one for a new network while other models have rows."""
         digest = model.card.digest
         if digest not in self._compiling:
             if self.idle or not model.network.is_new:
@@ -132,9 +132,9 @@ class Arbiter:
         return self._compiling[digest].is_alive()
 
     def prepare_all(self, is_needed_elsewhere: Callable[[], bool]) -> None:
-        """Prepares all models in turn, until `is_needed_elsewhere`.
+        """Prepares all models, one after another, until `is_needed_elsewhere` returns True.
 
-        One of several models is compiled in a subprocess, so that a job of another one does not wait for it.
+        If there are several models, each is compiled in a subprocess, so that a job of another model need not wait.
         """
         cards = self._catalog.cards
         for card in cards:

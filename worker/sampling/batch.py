@@ -1,4 +1,4 @@
-"""The jobs that one worker runs together. Knows nothing of RQ: jobs come in by id, and leave by id."""
+"""The jobs that one worker runs together. Independent of RQ: the caller adds jobs by id, and is told ids that left."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from worker.sampling.publish import Publisher
 
 log = structlog.get_logger()
 
-CRASHES_BEFORE_ALONE = 2
-SAVE_SECONDS = 5.0  # of work that a killed worker may lose
-MAX_STATE_BYTES = 32 * 2**20  # saved state of a job; a larger one is not saved, and would begin again
-MAX_SAVED_BYTES = 256 * 2**20  # saved state of all jobs of a worker
-MAX_ACTIVE_JOBS = 256  # each is polled for cancellation
-MAX_WAITING_FOR_NETWORK = 16  # jobs taken from the queue while their network is compiled: other workers may have it
-IDLE_SECONDS = 0.001
+CRASHES_BEFORE_ALONE = 2  # crashed attempts after which a job runs alone
+SAVE_SECONDS = 5.0  # seconds between two saves: the maximum work that a killed worker loses
+MAX_STATE_BYTES = 32 * 2**20  # maximum saved state per job; larger states are not saved, so the job would start anew
+MAX_SAVED_BYTES = 256 * 2**20  # maximum saved state of all jobs of a worker
+MAX_ACTIVE_JOBS = 256  # maximum number of jobs in the batch, each of which is polled for cancellation
+MAX_WAITING_FOR_NETWORK = 16  # maximum number of jobs held while their network compiles; other workers may run the rest
+IDLE_SECONDS = 0.001  # poll interval while the publisher writes the last results
 
 
 class Batch:
@@ -36,13 +36,13 @@ class Batch:
         self.arbiter = Arbiter(catalog)
         self.publisher = Publisher(records)
         self._jobs: dict[str, ActiveJob] = {}
-        self._left: list[str] = []
+        self._finished: list[str] = []
         self._last_poll = self._last_save = 0.0
 
-    # Jobs come in
+    # Adding jobs
 
     def has_room(self) -> bool:
-        """For the first job in the queue, of whichever model."""
+        """Whether the first job in the queue may be added. Its model is unknown until then."""
         if len(self._jobs) >= MAX_ACTIVE_JOBS or any(job.excludes_others for job in self._jobs.values()):
             return False
         if len(self._in(State.WAITING_FOR_NETWORK)) >= MAX_WAITING_FOR_NETWORK:
@@ -55,22 +55,22 @@ class Batch:
     def add(self, job_id: str) -> None:
         if not self._jobs:
             self._last_save = time.monotonic()
-        self.arbiter.pause()  # taking a job is no part of a step
+        self.arbiter.pause()  # the time to take a job does not count as a step's
         if job_id in self._jobs:  # after an outage RQ may have queued it again
             self._remove(self._jobs[job_id])
         record = self._records.get(job_id)
         if record is None or record.status.ended:
-            self._left.append(job_id)
+            self._finished.append(job_id)
             return
         crashes = record.crashes + (record.status is Status.RUNNING)
         job = self._jobs[job_id] = ActiveJob(record, isolated=crashes >= CRASHES_BEFORE_ALONE)
         if job.state is State.WAITING_FOR_NETWORK:
             self._begin(job)
 
-    # Jobs run
+    # Running jobs
 
     def advance(self) -> None:
-        """One step, and what comes between two: jobs begin, end, are canceled, and are saved."""
+        """One step; before and after it, jobs begin, end, are canceled, and are saved."""
         self.publisher.check()
         self._drop_lost()
         self._begin_waiting()
@@ -116,11 +116,11 @@ class Batch:
         except Exception as error:
             self._fail(job, _reason(error))
             return
-        if job.id in self._jobs:  # else it was put back meanwhile
+        if job.id in self._jobs:  # a signal handler may have put it back while the network was prepared
             job.run(self.arbiter.engine(model), task, len(done), self.publisher)
 
     def _model_of(self, job: ActiveJob) -> Model | None:
-        """The model that the job asks for, if it is served unchanged."""
+        """The model of the job, if it is served and has not changed since the job was accepted."""
         model = self._catalog.get(job.spec.model)
         return model if model is not None and model.card.digest == job.spec.digest else None
 
@@ -133,7 +133,7 @@ class Batch:
     def _step(self) -> None:
         if self.arbiter.idle:
             compiling = all(job.state is State.WAITING_FOR_NETWORK for job in self._jobs.values())
-            time.sleep(POLL_SECONDS if compiling else IDLE_SECONDS)  # else the publisher is writing
+            time.sleep(POLL_SECONDS if compiling else IDLE_SECONDS)
             self.arbiter.pause()
             return
         try:
@@ -146,7 +146,7 @@ class Batch:
         self.arbiter.charge(steps)
 
     def _after_step_error(self, error: StepError) -> None:
-        """Fails the job that was alone in the engine. Of several, each runs again alone, to find the cause."""
+        """Fails the only job of the engine. If there are several, each runs again alone, to find the cause."""
         jobs = [job for job in self._in(State.RUNNING) if job.engine is error.engine]
         text = "".join(traceback.format_exception(error.__cause__))
         log.error("step failed", jobs=[job.id for job in jobs], error=text)
@@ -161,7 +161,7 @@ class Batch:
                 self._drop(job)
 
     def _save(self) -> None:
-        """Saves the state of all running jobs, the smallest first, as far as it is within the bounds."""
+        """Saves the state of all running jobs, the smallest first, up to MAX_STATE_BYTES and MAX_SAVED_BYTES."""
         self._last_save = time.monotonic()
         states = [(job, job.chunks()) for job in self._in(State.RUNNING)]
         sizes = {job.id: sum(chunk.nbytes for chunk in chunks) for job, chunks in states}
@@ -173,24 +173,24 @@ class Batch:
             fits = sizes[job.id] <= MAX_STATE_BYTES and total <= MAX_SAVED_BYTES
             self.publisher.state(job.attempt, job.engine.network.build, chunks if fits else [])
 
-    # Jobs leave
+    # Removing jobs
 
-    def left(self) -> Iterator[str]:
-        """Jobs that have ended, or that another attempt has taken over, each once."""
-        while self._left:
-            yield self._left.pop(0)
+    def pop_finished(self) -> Iterator[str]:
+        """Ids of jobs that have ended, or that another attempt has taken over, each once."""
+        while self._finished:
+            yield self._finished.pop(0)
 
     def flush(self) -> None:
-        """Before all jobs are put back: writes what has been computed."""
+        """Writes everything that has been computed. Called before all jobs are put back."""
         self.arbiter.stop()
         self._save()
         self.publisher.flush()
         self._collect_ended()
 
     def put_back(self, job_id: str, error: Exception | None = None) -> bool:
-        """Lets the job's record wait again. False: it has ended, or another attempt holds it.
+        """Marks the job as queued again. Returns False if it has ended or another attempt holds it.
 
-        error  of this worker, to which the job may have led. A job that was alone then fails: it would lead to it again
+        error  of this worker, which the job may have caused; a job that ran alone fails with it instead
         """
         job = self._jobs[job_id]
         self._remove(job)
@@ -227,10 +227,10 @@ class Batch:
 
     def _drop(self, job: ActiveJob) -> None:
         if self._remove(job):
-            self._left.append(job.id)
+            self._finished.append(job.id)
 
     def _remove(self, job: ActiveJob) -> bool:
-        """False: it had been removed before."""
+        """Returns False if the job had been removed already."""
         job.leave_engine()
         return self._jobs.pop(job.id, None) is not None
 

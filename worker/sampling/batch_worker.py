@@ -1,7 +1,7 @@
-"""The RQ adapter: a subclass of RQ's SimpleWorker. On the worker's side nothing else touches RQ's internals.
+"""The RQ adapter: a subclass of RQ's SimpleWorker, and the only module of the worker that uses RQ's internals.
 
-RQ hands over one job and waits for it. Meanwhile this worker takes every further job that has room in its batch, and
-returns when the batch is empty. RQ's own loop handles signals, bursts and suspension.
+RQ's loop passes one job to `execute_job`, which takes further jobs while the batch has room for them, and returns when
+the batch is empty. RQ's loop also handles signals, burst mode and suspension.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ from worker.sampling.batch import Batch
 
 log = structlog.get_logger()
 
-# An execution without a heartbeat for this long is retried by another worker; RQ's default is minutes.
-EXECUTION_TTL_SECONDS = 8
-MAINTENANCE_SECONDS = 2
-WORKER_TTL_SECONDS = 17  # RQ blocks for 15 s less
+EXECUTION_TTL_SECONDS = 8  # without a heartbeat for this long, another worker retries the job; RQ's default is minutes
+MAINTENANCE_SECONDS = 2  # seconds between two maintenance runs
+WORKER_TTL_SECONDS = 17  # RQ waits for a job for 15 s less, in one blocking command
 
 
 class StopWhilePreparing(BaseException):
-    """Raised by the signal handler to leave a compilation; no Exception, which the compiler would catch."""
+    """Raised by the signal handler to abort a compilation. Not an Exception: the compiler would catch one."""
 
 
 def generate(spec: str) -> None:
@@ -72,29 +71,29 @@ class BatchWorker(SimpleWorker):
         self._records = Records(connection)
         self.batch = Batch(self._records, RedisStore(connection), catalog)
         self._claims: dict[str, Claim] = {}
-        self._claims_lock = threading.Lock()  # the main thread changes them, the heartbeat's thread reads them
+        self._claims_lock = threading.Lock()  # the main thread writes _claims, the heartbeat thread reads it
         self._suspended = False
         self._last_poll = 0.0
 
     @property
     def stopped_on_request(self) -> bool:
-        """Whether a signal was the reason for `work` to return."""
+        """Whether `work` returned because of a signal."""
         return self._shutdown_requested_date is not None
 
     def prepare_all(self) -> None:
-        """Prepares all models, until a job waits."""
+        """Prepares all models; stops early if a job waits."""
         self.batch.arbiter.prepare_all(lambda: self._records.waiting() > 0)
 
     # Called by RQ
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Runs this job and all that arrive meanwhile; returns when the batch is empty."""
+        """Runs this job and all that join it; returns when the batch is empty."""
         try:
             self._run(job)
         except StopWhilePreparing:
             pass  # all jobs have been put back
         except (ConnectionError, TimeoutError):
-            raise  # without Redis nothing can be put back; RQ retries the jobs once it is there again
+            raise  # nothing can be put back without Redis; once Redis is back, RQ retries the jobs
         except Exception as error:
             log.exception("worker failed, putting its jobs back")
             self._put_back_all(error)
@@ -105,21 +104,21 @@ class BatchWorker(SimpleWorker):
         return EXECUTION_TTL_SECONDS
 
     def run_maintenance_tasks(self) -> None:
-        # RQ's lock lasts 15 minutes if its holder is killed, and nothing would be retried meanwhile.
+        # If a worker is killed while it holds RQ's lock, the lock would last 15 minutes and block all retries.
         for queue in self.queues:
             if self.connection.ttl(queue.registry_cleaning_key) > EXECUTION_TTL_SECONDS:
                 self.connection.expire(queue.registry_cleaning_key, EXECUTION_TTL_SECONDS)
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT and SIGTERM. The loop would see the request only after a compilation."""
+        """The handler of SIGINT and SIGTERM. Aborts a compilation, which the loop would otherwise wait for."""
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
         if self.batch.arbiter.is_preparing:
             self._put_back_all()
             raise StopWhilePreparing
 
     def beat(self) -> None:
-        """Reports this worker and its jobs as alive. Called from the heartbeat's thread too."""
+        """Reports this worker and its jobs as alive. Also called from the heartbeat thread."""
         if self.birth_date is None:  # RQ has not registered the worker yet
             return
         with self._claims_lock:
@@ -131,7 +130,7 @@ class BatchWorker(SimpleWorker):
                 claim.execution.heartbeat(registry, EXECUTION_TTL_SECONDS, pipeline=pipeline)
             pipeline.execute()
 
-    # Jobs come in
+    # Taking jobs
 
     def _run(self, job: Job) -> None:
         self._take(job)
@@ -141,9 +140,9 @@ class BatchWorker(SimpleWorker):
                 return
             self._take_more()
             self.batch.advance()
-            self._release_left()
+            self._release_finished()
             if self.should_run_maintenance_tasks:
-                self.beat()  # first, so that after an outage RQ does not consider our own jobs abandoned
+                self.beat()  # first, so that after an outage maintenance does not treat our own jobs as abandoned
                 self.run_maintenance_tasks()
 
     def _take_more(self) -> None:
@@ -157,9 +156,9 @@ class BatchWorker(SimpleWorker):
             self._take(found[0])
 
     def _take(self, job: Job) -> None:
-        job.data = payload(job.id)  # RQ reads the function's name for `ps`; an earlier version has pickled it
+        job.data = payload(job.id)  # RQ reads the function's name from it; an earlier version may have pickled it
         self.prepare_execution(job)
-        # RQ takes `self.execution` for that of any job which it ends, as maintenance does with stuck ones.
+        # RQ would use `self.execution` for every job that it ends, such as the stuck jobs that maintenance ends.
         execution, self.execution = self.execution, None
         assert execution is not None
         self.prepare_job_execution(job, remove_from_intermediate_queue=True)
@@ -167,16 +166,16 @@ class BatchWorker(SimpleWorker):
         with self._claims_lock:
             self._claims[job.id] = Claim(job, execution)
         self.batch.add(job.id)
-        self._release_left()
+        self._release_finished()
 
-    # Jobs leave
+    # Releasing jobs
 
-    def _release_left(self) -> None:
-        for job_id in self.batch.left():
+    def _release_finished(self) -> None:
+        for job_id in self.batch.pop_finished():
             self._release(job_id)
 
     def _release(self, job_id: str) -> None:
-        """Tells RQ how a job has ended; if it has not, another attempt holds it, and only our execution ends."""
+        """Tells RQ how a job has ended. If it has not, another attempt holds it, and only our execution is deleted."""
         with self._claims_lock:
             claim = self._claims.pop(job_id)
         job, record = claim.job, self._records.get(job_id)
@@ -195,18 +194,18 @@ class BatchWorker(SimpleWorker):
                 self._cancel(job)
 
     def _cancel(self, job: Job) -> None:
-        # RQ would look up every execution that the job has had, and raise for that of a worker which died.
+        # job.cancel() would look up every execution of the job, and raise for that of a dead worker.
         self.connection.delete(job.execution_registry.key)
-        with suppress(InvalidJobOperation):  # canceled already, or removed
+        with suppress(InvalidJobOperation):  # already canceled or removed
             job.cancel()
 
     def _put_back_all(self, error: Exception | None = None) -> None:
-        """Every job waits again, at the front of the queue, in its order; no retry is spent.
+        """Requeues every job at the front of the queue, in order, without spending a retry.
 
-        error  of this worker, if that is the reason
+        error  of this worker, if it is the reason
         """
         self.batch.flush()
-        self._release_left()
+        self._release_finished()
         for job_id in reversed(list(self._claims)):
             if not self.batch.put_back(job_id, error):
                 self._release(job_id)
@@ -214,7 +213,7 @@ class BatchWorker(SimpleWorker):
             with self._claims_lock:
                 claim = self._claims.pop(job_id)
             with self.connection.pipeline() as pipeline:
-                # In this order: RQ turns the pipeline into a transaction, for which it must be empty.
+                # In this order: `enqueue_job` starts a transaction, for which the pipeline must be empty.
                 self.queues[0].enqueue_job(claim.job, pipeline=pipeline, at_front=True)
                 claim.execution.delete(job=claim.job, pipeline=pipeline)
                 pipeline.execute()

@@ -1,4 +1,4 @@
-"""Consecutive images of a job at one row of their table: not begun, or saved by an earlier attempt."""
+"""Consecutive images of a job at one row of their table, new or saved by an earlier attempt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Images `first` … of a job, `row` rows of the table done.
+    """`count` images of a job, from `first` on, with `row` rows of the table done.
 
-    x, x0  (count, C, H, W) float32: the images at that row, and x̂0 of the row before; None if not begun
+    x, x0  (count, C, H, W) float32: the images at that row, and x̂0 of the previous row; None if not begun
     """
 
     first: int
@@ -26,11 +26,11 @@ class Chunk:
 
     @property
     def nbytes(self) -> int:
-        """Size of its tensors."""
+        """Bytes of its tensors."""
         return sum(tensor.nbytes for tensor in (self.x, self.x0) if tensor is not None)
 
     def cut(self, start: int, stop: int) -> Chunk:
-        """The part with the job's images `start` … `stop` - 1, all of which it holds."""
+        """The part with the job's images `start` to `stop` - 1, all of which must be in this chunk."""
         chunk = replace(self, first=start, count=stop - start)
         if self.x is None or self.x0 is None:
             return chunk
@@ -38,7 +38,7 @@ class Chunk:
         return replace(chunk, x=self.x[inside], x0=self.x0[inside])
 
     def encode(self) -> bytes:
-        """Serialized as safetensors; it must have been begun."""
+        """Serialized as safetensors; the chunk must have been begun."""
         assert self.x is not None
         assert self.x0 is not None
         tensors = {"x": self.x, "x0": self.x0, "place": torch.tensor([self.first, self.row])}
@@ -52,7 +52,7 @@ class Chunk:
 
 
 def remaining(count: int, done: Iterable[int], kept: Iterable[Chunk]) -> list[Chunk]:
-    """Remaining images of a job of `count`: those in kept chunks continue there, the others begin anew."""
+    """Remaining images of a job of `count` images: those in `kept` resume there, the others start anew."""
     missing, chunks = set(range(count)) - set(done), []
     for chunk in kept:
         chunks += [chunk.cut(*run) for run in _runs(missing & set(range(chunk.first, chunk.first + chunk.count)))]

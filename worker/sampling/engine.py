@@ -1,7 +1,7 @@
-"""The engine: images of many jobs in one batch, one denoising step at a time. Knows nothing of Redis or RQ.
+"""The engine: images of many jobs in one batch, one denoising step at a time. Independent of Redis and RQ.
 
 `jobs.scheduler` decides which images enter the batch and which move; the engine holds their tensors and runs the
-network. Who moves when changes no byte: noise is keyed by seed, index and row, and rows do not see each other.
+network. Its decisions change no byte: noise is keyed by seed, index and row, and rows do not depend on each other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.sampling.network import Network
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """A job as the engine sees it: images `first_index` … of one seed."""
+    """A job as the engine sees it: consecutive images of one seed, from `first_index` on."""
 
     key: str
     seed: int
@@ -35,16 +35,16 @@ class Task:
     labels: list[int] | None  # one per image
     guidance: list[float]  # one per image
     schedule: Schedule
-    chunks: list[Chunk]  # images to be made, some of them begun by an earlier attempt
+    chunks: list[Chunk]  # remaining images, new or begun by an earlier attempt
     priority: Priority
-    start_image: Tensor | None = None  # (C, H, W), which noise is added to
+    start_image: Tensor | None = None  # (C, H, W)
 
     @classmethod
     def of(cls, key: str, spec: JobSpec, schedule: Schedule, channels: int, chunks: list[Chunk] | None = None) -> Task:
-        """The task that makes a spec's images. Raises ValueError where no table has its sampler and steps.
+        """The task of a spec. Raises ValueError if its sampler has no table of so many steps.
 
-        channels  of the model's images
-        chunks    remaining images, where an earlier attempt has made or begun some
+        channels  number of channels of the model's images
+        chunks    remaining images; all by default
         """
         options = {} if spec.eta is None else {"eta": spec.eta}
         return cls(
@@ -76,7 +76,7 @@ class Task:
         return Job(self.key, self.priority, len(self.table), spans, evaluations)
 
     def chunk(self, first: int, count: int) -> Chunk:
-        """Images `first` … of one of its chunks."""
+        """`count` images from `first` on, all of which must be in one of its chunks."""
         chunk = next(chunk for chunk in self.chunks if chunk.first <= first < chunk.first + chunk.count)
         return chunk.cut(first, first + count)
 
@@ -86,22 +86,22 @@ class State:
     """The tensors of one wave of n images."""
 
     x: Tensor  # (n, C, H, W)
-    x0: Tensor  # (n, C, H, W), of the row before
-    indices: Tensor  # (n,) int64, under the task's seed
+    x0: Tensor  # (n, C, H, W), x̂0 of the previous row
+    indices: Tensor  # (n,) int64, of the images under the task's seed
     labels: Tensor | None  # (n,) int64
     guidance: Tensor  # (n,) float32, on the CPU
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One wave after one step: `row` rows of the table are done, and x0 (n, C, H, W) is the prediction."""
+    """The result of one step for one wave of n images."""
 
     task: Task
     first: int  # position in the job of the wave's first image
-    row: int
+    row: int  # rows of the table that are done
     timestep: int
-    evaluations: int  # of the network
-    x0: Tensor
+    evaluations: int  # network evaluations
+    x0: Tensor  # (n, C, H, W), the prediction
 
     @property
     def last(self) -> bool:
@@ -114,8 +114,8 @@ class Engine:
 
     network: Network
     shape: tuple[int, int, int]
-    _tasks: dict[str, Task] = field(default_factory=dict)  # by key; not finished
-    _states: dict[Wave, State] = field(default_factory=dict)  # of the scheduler's waves
+    _tasks: dict[str, Task] = field(default_factory=dict)  # unfinished tasks by key
+    _states: dict[Wave, State] = field(default_factory=dict)
     _scheduler: Scheduler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,8 +126,8 @@ class Engine:
         return self._scheduler.idle
 
     def has_room(self, priority: Priority) -> bool:
-        """Whether a new task would enter at the next step, rather than wait here where no other worker can take it."""
-        self._scheduler.pace = self.network.pace  # which may have been measured again
+        """Whether a new task would enter at the next step. If not, its job stays in the queue for any worker."""
+        self._scheduler.pace = self.network.pace  # may have been measured again
         return self._scheduler.has_room(priority)
 
     def add(self, task: Task) -> None:
@@ -135,12 +135,12 @@ class Engine:
         self._scheduler.add(task.job)
 
     def remove(self, key: str) -> None:
-        """Drops a task and its images, if it is here."""
+        """Drops a task and its images, if the engine holds it."""
         self._scheduler.remove(key)
         self._forget_finished()
 
     def chunks(self, key: str) -> list[Chunk]:
-        """The images that a task has begun and not finished, for a later attempt to continue."""
+        """A task's images that are begun and unfinished, for a later attempt to resume."""
         begun = [
             Chunk(wave.first, wave.count, wave.row, state.x, state.x0)
             for wave, state in self._states.items()
@@ -150,13 +150,13 @@ class Engine:
         return begun + [self._tasks[key].chunk(span.first, span.count) for span in waiting if span.row > 0]
 
     @torch.no_grad()
-    def step(self, took: float | None = None) -> list[Step]:
-        """Carries out the scheduler's next decision, and returns the waves that moved.
+    def step(self, last_seconds: float | None = None) -> list[Step]:
+        """Carries out the scheduler's next decision, and returns the results of the waves that moved.
 
-        took  seconds of the last step with everything beside the network; by default what the pace expects
+        last_seconds  measured duration of the last step, publishing included; by default what the pace expects
         """
         self._scheduler.pace = self.network.pace
-        decision = self._scheduler.decide(took)
+        decision = self._scheduler.decide(last_seconds)
         for wave in decision.entering:
             self._states[wave] = self._enter(wave)
         waves = decision.moving
@@ -175,7 +175,7 @@ class Engine:
         return self._advance(waves, x, x0)
 
     def _enter(self, wave: Wave) -> State:
-        """The tensors that a wave begins with, or goes on with."""
+        """The tensors of a wave that enters the batch, new or resumed."""
         task, device = self._tasks[wave.job.key], self.network.device
         chunk = task.chunk(wave.first, wave.count)
         indices = torch.arange(wave.first, wave.first + wave.count, device=device) + task.first_index
@@ -189,7 +189,7 @@ class Engine:
         return State(x, x0, indices, labels, torch.tensor(task.guidance[inside]))
 
     def _begin(self, task: Task, indices: Tensor) -> Tensor:
-        """x at the table's first timestep: noise, or the start image with as much noise as belongs there."""
+        """x at the table's first timestep: pure noise, or the start image noised to that timestep."""
         x = noise.x_T(torch.full_like(indices, noise.to_int64(task.seed)), indices, self.shape)
         if task.start_image is None:
             return x
@@ -197,7 +197,7 @@ class Engine:
         return task.schedule.q_sample(task.start_image.to(x.device).expand_as(x), t, x)
 
     def _noise(self, waves: list[Wave]) -> Tensor:
-        """Each row's noise (B, C, H, W), a function of its seed, index and row of the table alone; 0 where E is 0."""
+        """Noise (B, C, H, W), a function of seed, index and row of the table only; 0 where its coefficient is 0."""
         noisy = [wave for wave in waves if self._table(wave).noise[wave.row] != 0]
         drawn = dict[Wave, Tensor]()
         if noisy:
@@ -209,7 +209,7 @@ class Engine:
         return torch.cat([drawn[wave] if wave in drawn else torch.zeros_like(self._states[wave].x) for wave in waves])
 
     def _advance(self, waves: list[Wave], x: Tensor, x0: Tensor) -> list[Step]:
-        """Takes the step's results over into the waves, of which finished ones leave."""
+        """Stores the step's results in the waves' states, and drops finished waves."""
         self._scheduler.advance()
         sizes, steps = [wave.count for wave in waves], list[Step]()
         for wave, wave_x, wave_x0 in zip(waves, x.split(sizes), x0.split(sizes), strict=True):
@@ -230,7 +230,7 @@ class Engine:
         return self._tasks[wave.job.key].table
 
     def _per_row(self, waves: list[Wave], of: Callable[[Wave], Tensor]) -> Tensor:
-        """One value a wave, repeated for each of its rows, on the network's device in one copy."""
+        """One value per wave, repeated for each of its rows; moved to the network's device in one copy."""
         values = torch.stack([of(wave) for wave in waves])
         sizes = torch.tensor([wave.count for wave in waves])
         return values.repeat_interleave(sizes, dim=0).to(self.network.device, non_blocking=True)

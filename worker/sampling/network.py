@@ -1,6 +1,7 @@
-"""The network as sampling runs it: precision, compilation, guidance and padding.
+"""The network for sampling: precision, compilation, guidance and padding.
 
-These choices are part of the build: images are the same bytes on the same build, so a build never changes silently.
+These choices are part of the build's name. Images have the same bytes on the same build, so a change of a choice must
+change the name.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from worker.sampling import pacing
 
 log = structlog.get_logger()
 
-# A batch of one is compiled as a special case and float32 on a CPU changes kernels below six rows: either would
-# let the number of neighbours into the picture.
+# A batch of one row is compiled as a special case, and float32 on a CPU uses other kernels below six rows. In either
+# case an image's bytes would depend on the batch size.
 SMALLEST_BF16_BATCH = 2
 SMALLEST_FLOAT32_BATCH = 8
 CUDA_BATCH = 256  # fixed CUDA batch size in deterministic mode: not measured, since it is part of the build
@@ -34,27 +35,29 @@ MAX_COMPILED_MODELS = 256  # per process
 class Network:
     """A checkpoint's U-Net, which predicts a batch of rows at different timesteps.
 
-    most           maximum rows in a batch; the best number is measured
-    deterministic  a row is the same bits in any batch. On CUDA each size may choose other kernels, so that one size
-                   is used then; on a CPU this holds at every size from the smallest
+    max_rows       maximum rows in a batch; the best number up to it is measured
+    deterministic  a row has the same bits in any batch. On CUDA each size may use other kernels, so one size is used;
+                   on a CPU it holds for every size from the smallest on
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, most: int, *, deterministic: bool = True) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, max_rows: int, *, deterministic: bool = True
+    ) -> None:
         keep_freed_memory()
         self.device = device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.deterministic = deterministic or device.type != "cuda"
-        self._most = most
+        self._max_rows = max_rows
         self._smallest = SMALLEST_BF16_BATCH if self.dtype == torch.bfloat16 else SMALLEST_FLOAT32_BATCH
-        self._one_size = device.type == "cuda" and deterministic
-        if self._one_size:
-            self._smallest = self._most = min(most, CUDA_BATCH)
+        self._fixed_size = device.type == "cuda" and deterministic
+        if self._fixed_size:
+            self._smallest = self._max_rows = min(max_rows, CUDA_BATCH)
         self._null_class = checkpoint.null_class
         self._unet = checkpoint.unet.to(device, self.dtype).to(memory_format=torch.channels_last)
         self._compiles = can_compile()
         if self._compiles:
-            # Every network shares UNet.forward, for which dynamo would otherwise grow shapes dynamic from one model
-            # to the next, and after eight of them run eagerly without a word: other bytes, by order of arrival.
+            # All networks share UNet.forward. By default, after eight recompilations of it, dynamo would silently run
+            # further models eagerly: their bytes would depend on the order in which models are loaded.
             torch._dynamo.config.recompile_limit = MAX_COMPILED_MODELS
             torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._run = compiled(self._unet, device) if self._compiles else self._unet
@@ -62,16 +65,16 @@ class Network:
 
     @cached_property
     def build(self) -> str:
-        """Versions, device, precision and mode, which determine the bytes."""
+        """Versions, device, precision and mode: together they determine the bytes."""
         how = "compiled" if self._compiles else "eager"
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
-        dtype, size = str(self.dtype).removeprefix("torch."), f" by {self._most}" if self._one_size else ""
+        dtype, size = str(self.dtype).removeprefix("torch."), f" by {self._max_rows}" if self._fixed_size else ""
         versions = f"noisemill {version('noisemill')} torch {torch.__version__}"
         return f"{versions} {self.device.type} {name} {dtype} {how}{size}"
 
     @property
     def pace(self) -> Pace:
-        """Duration of its batches, and the best size."""
+        """Duration of its batches, and the best size. Compiles and measures first if needed."""
         self.warm()
         assert self._pace is not None
         return self._pace
@@ -82,60 +85,60 @@ class Network:
 
     @property
     def expected_pace(self) -> Pace | None:
-        """Its pace, or before it is ready that of an earlier start; None where it was never measured here."""
-        return self._pace or pacing.recall(self._known_by)
+        """Its pace, or until it is ready the one saved by an earlier start; None if never measured on this machine."""
+        return self._pace or pacing.recall(self._pace_key)
 
     @property
     def is_new(self) -> bool:
-        """Whether it is to be compiled for the first time on this machine, which takes up to a minute."""
-        return self._compiles and self._pace is None and pacing.recall(self._known_by) is None
+        """Whether it still needs its first compilation on this machine, which takes up to a minute."""
+        return self._compiles and self._pace is None and pacing.recall(self._pace_key) is None
 
     def warm(self) -> None:
-        """Compiles, and measures its pace unless an earlier start did."""
+        """Compiles, and measures its pace unless an earlier start saved it."""
         if self._pace is not None:
             return
         config = self._unet.config
         log.info("making ready", size=config.sample_size, channels=config.block_out_channels)
-        known, began = pacing.recall(self._known_by), time.perf_counter()
+        known, began = pacing.recall(self._pace_key), time.perf_counter()
         self.compile()
         if known is None:
             self.measure()
         else:
-            pacing.keep(self._known_by, known.model_copy(update={"ready_seconds": time.perf_counter() - began}))
+            pacing.keep(self._pace_key, known.model_copy(update={"ready_seconds": time.perf_counter() - began}))
             self._pace = known.model_copy(update={"ready_seconds": 0.0})
 
     def measure(self) -> None:
         """Measures its pace, and saves it for later starts."""
-        self._pace = pacing.measured(self._time, self._smallest, self._most)
-        pacing.keep(self._known_by, self._pace)
+        self._pace = pacing.measured(self._time, self._smallest, self._max_rows)
+        pacing.keep(self._pace_key, self._pace)
 
     @torch.no_grad()
     def compile(self) -> None:
-        """Compiles where this platform does: seconds from the cache on disk, else up to a minute."""
+        """Compiles, if this platform can: in seconds from the cache on disk, else in up to a minute."""
         if not self._compiles:
             return
-        inputs = self._blank(max(self._smallest, SMALLEST_FLOAT32_BATCH))
-        if not self._one_size:
+        inputs = self._zero_inputs(max(self._smallest, SMALLEST_FLOAT32_BATCH))
+        if not self._fixed_size:
             for tensor in inputs:
                 torch._dynamo.mark_dynamic(tensor, 0)
         compiling(lambda: self._run(*inputs))
 
     @property
-    def _known_by(self) -> str:
-        """Everything that its pace depends on."""
-        return f"{self.build} {os.cpu_count()} {self._most} {self._unet.config}"
+    def _pace_key(self) -> str:
+        """Text of everything that its pace depends on."""
+        return f"{self.build} {os.cpu_count()} {self._max_rows} {self._unet.config}"
 
     @torch.no_grad()
     def _time(self, rows: int) -> float:
-        inputs = self._blank(rows)
+        """Seconds of one batch."""
+        inputs = self._zero_inputs(rows)
         clock = time.perf_counter()
         self._run(*inputs)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - clock
 
-    def _blank(self, rows: int) -> list[Tensor]:
-        """Inputs of the right shapes."""
+    def _zero_inputs(self, rows: int) -> list[Tensor]:
         config = self._unet.config
         x = torch.zeros(rows, config.in_channels, config.sample_size, config.sample_size, device=self.device)
         t = torch.zeros(rows, dtype=torch.int64, device=self.device)
@@ -148,7 +151,8 @@ class Network:
         x         (B, C, H, W) float32
         t         (B,) int64
         labels    (B,) int64, or None for a network without classes
-        guidance  (B,) float32, on the CPU, so that nothing waits for a device; rows other than 1 are evaluated twice
+        guidance  (B,) float32, on the CPU, so that no device synchronization is needed; rows other than 1 are evaluated
+                  twice
         """
         guided = (guidance != 1).nonzero().squeeze(1)
         if labels is None or not len(guided):
@@ -163,7 +167,7 @@ class Network:
 
     @torch.no_grad()
     def predict(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        """The same without guidance, from and to the CPU."""
+        """The prediction without guidance, from and to the CPU."""
         moved = None if labels is None else labels.to(self.device)
         return self._forward(x.to(self.device), t.to(self.device), moved).cpu()
 
@@ -181,10 +185,10 @@ class Network:
             inputs = tuple(torch.cat([each, each[:1].expand(missing, *each.shape[1:])]) for each in inputs)
         if self.device.type == "cuda" and self._compiles:
             torch.compiler.cudagraph_mark_step_begin()
-        return self._run(*inputs)[:rows].to(torch.float32, copy=True)  # a recorded graph writes over its output
+        return self._run(*inputs)[:rows].to(torch.float32, copy=True)  # a CUDA graph reuses its output's memory
 
     def _size(self, rows: int) -> int:
-        """Rows of the padded batch, at which each row's bits are independent of the number asked for."""
+        """Rows of the padded batch. At these sizes the bits of a row are independent of `rows`."""
         if self.device.type == "cuda":
             return next(size for size in self.pace.rows if size >= rows)
         return max(rows, self._smallest)

@@ -1,4 +1,4 @@
-"""The best batch size, measured once per network and machine and kept beside compiled code; and drift from it."""
+"""Measures the pace of a network once per machine, saves it beside the compiled code, and tracks drift from it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pydantic import ValidationError
 from jobs.pace import Pace
 from jobs.schema import SHOWN_IMAGES
 
-ENOUGH = 0.98  # of the best rate: a larger batch delays all jobs for little
-QUICK_SECONDS = 0.1  # where the smallest batch takes no longer, slots hold all images of a frame
-MIN_BATCH = 16  # rows, unless they are slow: measured beside other work, small batches look as good as any
-MIN_REPEATS, MAX_REPEATS = 2, 5  # of each size; stop after the minimum once MEASURING_SECONDS have passed
+SUFFICIENT_RATE = 0.98  # the smallest batch with this share of the best rate is used: larger ones delay all jobs
+QUICK_SECONDS = 0.1  # if the smallest batch takes at most this long, slots hold all images of a frame
+MIN_BATCH = 16  # minimum rows, unless they are slow: on a busy machine small batches measure as fast as large ones
+MIN_REPEATS, MAX_REPEATS = 2, 5  # repeats of each size; stop after the minimum once MEASURING_SECONDS have passed
 MEASURING_SECONDS = 1.0
-LONG_SECONDS = 0.3  # larger batches than one that takes longer are not measured
+LONG_SECONDS = 0.3  # stop at the first batch size that takes longer
 DRIFT_SECONDS = 10.0  # time constant of the average of step durations
-CONTRADICTED = 0.5  # ratio of actual to expected time below which the pace was measured wrongly
-CONTRADICTED_SECONDS = 4.0  # expected time of the steps that such a ratio must cover
+CONTRADICTED = 0.5  # below this ratio of actual to expected time, the pace was measured wrongly
+CONTRADICTED_SECONDS = 4.0  # minimum expected time of the steps behind such a ratio
 
 
 @dataclass(slots=True)
 class Drift:
-    """Recent duration of a network's steps, and what its pace expects; initially equal."""
+    """Exponential averages of a network's step durations and of the durations that its pace expects."""
 
     actual: float = 1.0  # seconds
     expected: float = 1.0
@@ -48,7 +48,7 @@ class Drift:
 
 
 def recall(network: str) -> Pace | None:
-    """The pace that was kept for `network`, a text of everything it depends on; None if there is none."""
+    """The pace saved for `network`, a text of everything it depends on; None if there is none."""
     path = _path(network)
     with suppress(OSError, ValidationError):
         if path is not None:
@@ -57,7 +57,7 @@ def recall(network: str) -> Pace | None:
 
 
 def keep(network: str, pace: Pace) -> None:
-    """Saves a pace for later starts, if a folder for compiled code is set."""
+    """Saves a pace for later starts, if TORCHINDUCTOR_CACHE_DIR is set."""
     path = _path(network)
     with suppress(OSError):  # on a full or read-only disk the next start measures again
         if path is not None:
@@ -70,39 +70,39 @@ def _path(network: str) -> Path | None:
     return None if folder is None else Path(folder) / "pace" / f"{hashlib.sha256(network.encode()).hexdigest()}.json"
 
 
-def measured(seconds_of: Callable[[int], float], smallest: int, most: int) -> Pace:
-    """The pace up to the smallest batch near the best rate, of batches from `smallest` to `most` rows.
+def measured(seconds_of: Callable[[int], float], smallest: int, largest: int) -> Pace:
+    """Measures batches from `smallest` to `largest` rows; the pace ends at the smallest with SUFFICIENT_RATE.
 
     seconds_of  runs a batch of so many rows, and returns its duration
     """
-    taken: dict[int, float] = {}
-    for rows in _sizes(smallest, most):
+    durations: dict[int, float] = {}
+    for rows in _sizes(smallest, largest):
         try:
-            taken[rows] = _fastest(seconds_of, rows)
+            durations[rows] = _fastest(seconds_of, rows)
         except torch.OutOfMemoryError:
-            if not taken:
+            if not durations:
                 raise
             break
-        if taken[rows] > LONG_SECONDS:
+        if durations[rows] > LONG_SECONDS:
             break
-    rates = {rows: rows / seconds for rows, seconds in taken.items() if rows >= min(MIN_BATCH, max(taken))}
-    batch = next(rows for rows, rate in rates.items() if rate >= ENOUGH * max(rates.values()))
-    kept = {rows: seconds for rows, seconds in taken.items() if rows <= batch}
-    together = SHOWN_IMAGES if kept[smallest] <= QUICK_SECONDS else 1
-    return Pace(rows=list(kept), seconds=list(kept.values()), slots=min(most, max(batch, together)))
+    rates = {rows: rows / seconds for rows, seconds in durations.items() if rows >= min(MIN_BATCH, max(durations))}
+    batch = next(rows for rows, rate in rates.items() if rate >= SUFFICIENT_RATE * max(rates.values()))
+    kept = {rows: seconds for rows, seconds in durations.items() if rows <= batch}
+    min_slots = SHOWN_IMAGES if kept[smallest] <= QUICK_SECONDS else 1
+    return Pace(rows=list(kept), seconds=list(kept.values()), slots=min(largest, max(batch, min_slots)))
 
 
-def _sizes(smallest: int, most: int) -> Iterator[int]:
+def _sizes(smallest: int, largest: int) -> Iterator[int]:
     rows = smallest
-    while rows < most:
+    while rows < largest:
         yield rows
         rows *= 2
-    yield max(smallest, most)
+    yield max(smallest, largest)
 
 
 def _fastest(seconds_of: Callable[[int], float], rows: int) -> float:
-    """Minimum of several runs, to exclude other work of the machine."""
-    taken = list[float]()
-    while len(taken) < MIN_REPEATS or (len(taken) < MAX_REPEATS and sum(taken) < MEASURING_SECONDS):
-        taken.append(seconds_of(rows))
-    return min(taken)
+    """Minimum duration of several runs, to exclude other work of the machine."""
+    durations = list[float]()
+    while len(durations) < MIN_REPEATS or (len(durations) < MAX_REPEATS and sum(durations) < MEASURING_SECONDS):
+        durations.append(seconds_of(rows))
+    return min(durations)

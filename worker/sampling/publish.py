@@ -1,4 +1,4 @@
-"""Writes frames, images, progress and saved state to Redis, in order, from a thread beside the engine."""
+"""Writes frames, images, progress and saved state to Redis, in order, from a background thread."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from worker.sampling.engine import Step
 
 log = structlog.get_logger()
 
-ENVELOPE_BYTES = 200  # of a frame's JSON, without its images
-MAX_BACKLOG_BYTES = 64 * 2**20  # of tensors that wait to be written; beyond it the engine waits for Redis
-WRITE_BYTES = 1024  # that a write counts beside its tensors
+ENVELOPE_BYTES = 200  # maximum size of a frame's JSON without its images
+MAX_BACKLOG_BYTES = 64 * 2**20  # maximum size of pending writes; beyond it the engine waits for Redis
+WRITE_BYTES = 1024  # overhead counted for each write in addition to its tensors
 
 
 def shown_rows(steps: int, frames: int) -> frozenset[int]:
-    """The rows of a table after which a frame is shown: `frames` of them, evenly spaced, the last row included."""
+    """The `frames` rows of a table after which a frame is shown, evenly spaced; the last row is one of them."""
     return frozenset(round((i + 1) * steps / frames) for i in range(frames))
 
 
@@ -48,12 +48,12 @@ class Backlog:
             self._changed.notify_all()
 
     def run_next(self) -> None:
-        """Waits for the oldest write and runs it; until it returns, its bytes count."""
+        """Waits for the oldest write and runs it; its bytes count until it returns."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._writes))
             write, size = self._writes.popleft()
         write()
-        del write  # and with it the tensors
+        del write  # frees the tensors
         with self._changed:
             self._bytes -= size
             self._changed.notify_all()
@@ -79,7 +79,7 @@ class Publisher:
         threading.Thread(target=self._run, name="publisher", daemon=True).start()
 
     def flush(self) -> None:
-        """Returns when everything has been written."""
+        """Waits until everything has been written."""
         self._backlog.join()
 
     def check(self) -> None:
@@ -115,7 +115,7 @@ class Publisher:
         self._put(attempt, lambda: self._records.progress(attempt, steps_done))
 
     def finish(self, attempt: Attempt, done: Done) -> None:
-        """Ends the job, after all its earlier writes."""
+        """Ends the job, after all earlier writes."""
 
         def end() -> bool:
             written = self._records.finish(attempt, done)
@@ -142,7 +142,7 @@ class Publisher:
 
 
 def _copied_to_cpu(tensor: Tensor) -> Callable[[], Tensor]:
-    """Starts a copy to the CPU without waiting for it; the result waits."""
+    """Starts an asynchronous copy to the CPU; calling the result waits for it."""
     if tensor.device.type != "cuda":
         return lambda: tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
@@ -157,13 +157,13 @@ def _copied_to_cpu(tensor: Tensor) -> Callable[[], Tensor]:
 
 
 def _frame_of(attempt: Attempt, step: Step) -> Callable[[list[str]], Frame]:
-    """A step's frame, of its encoded images. Keeps no tensor of the step."""
+    """Returns a function from encoded images to a step's frame. It holds no tensor of the step."""
     number, row, rows, timestep, first = attempt.number, step.row, len(step.task.table), step.timestep, step.first
     return lambda encoded: Frame(attempt=number, step=row, steps=rows, timestep=timestep, first=first, images=encoded)
 
 
 def _encoded(pixels: Tensor) -> list[str]:
-    """As many images as fit into one event. If not even one does: the first at half its size, and so on."""
+    """As many images as fit into one event. If none fits, the first one at half its size, halved again as needed."""
     encoded: list[str] = []
     available = FRAME_BYTES - ENVELOPE_BYTES
     for image in pixels:

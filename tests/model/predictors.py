@@ -1,4 +1,4 @@
-"""Predictors in place of a U-Net: smooth, or known exactly."""
+"""Predictors that replace a U-Net: a smooth one, and one whose result is known exactly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from model.sampling.schedule import Schedule
 SIZE = 4
 
 
-class Stand(nn.Module):
-    """Base of a predictor with a U-Net's interface: any function of x_t and t."""
+class Predictor(nn.Module):
+    """Base class with a U-Net's interface; subclasses may be any function of x_t and t."""
 
     def __init__(self, channels: int = 3, size: int = SIZE) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Stand(nn.Module):
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
 
 
-class Mixer(Stand):
+class Mixer(Predictor):
     """As smooth as a trained network: x̂0 is x_t at little noise, and a mixture of its pixels at much noise."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -40,7 +40,7 @@ class Mixer(Stand):
         }[self.schedule.prediction_type]
 
 
-class GaussianOracle(Stand):
+class GaussianOracle(Predictor):
     """The optimal predictor for pixels drawn from N(mean, std²)."""
 
     def __init__(self, schedule: Schedule, mean: float, std: float) -> None:

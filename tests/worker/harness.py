@@ -26,7 +26,7 @@ from worker.catalog import Catalog, Model
 from worker.sampling.batch_worker import BatchWorker
 
 
-class Floor:
+class WorkerHarness:
     """Submits jobs, runs workers, and inspects records, RQ and images."""
 
     def __init__(self, redis: Redis, redis_url: str, folder: Path) -> None:
@@ -34,10 +34,10 @@ class Floor:
         self.records, self.queue = Records(redis), rq_queue(redis)
         self.catalog = Catalog(folder, device=torch.device("cpu"), slots=16, max_count=200)
         self.catalog.scan()
-        models.publish(redis, "floor", self.catalog.cards, {}, alive_seconds=600)
+        models.publish(redis, "harness", self.catalog.cards, {}, alive_seconds=600)
         self._url, self._names = redis_url, itertools.count()
 
-    def ask(self, **body: Any) -> str:
+    def submit(self, **body: Any) -> str:
         request = GenerateRequest(**{"steps": 3, "frames": 2} | body)
         return submit(request, None, self.redis, self.records, AppSettings(redis_url=self._url)).job_id
 
@@ -46,7 +46,7 @@ class Floor:
         return BatchWorker(own, self.catalog, name=f"worker-{next(self._names)}")
 
     def work(self, worker: BatchWorker | None = None) -> None:
-        """Runs a worker until the queue is empty, or it is asked to stop."""
+        """Runs a worker until the queue is empty or the worker is told to stop."""
         worker = worker or self.worker()
         try:
             worker.work(burst=True, logging_level="CRITICAL")
@@ -59,7 +59,7 @@ class Floor:
         assert record is not None
         return record
 
-    def in_rq(self, job: str) -> JobStatus:
+    def rq_status(self, job: str) -> JobStatus:
         return self.rq_job(job).get_status()
 
     def rq_job(self, job: str) -> Job:
@@ -68,12 +68,12 @@ class Floor:
     def images(self, job: str) -> list[bytes]:
         return list(RedisStore(self.redis).get_all(job).values())
 
-    def story(self, job: str) -> list[str]:
+    def event_types(self, job: str) -> list[str]:
         return [fields[b"type"].decode() for _, fields in self.redis.xrange(keys.events(job))]
 
-    def when(self, job: str, kind: str) -> tuple[int, ...]:
-        """The id of a job's last event of this type, as numbers that can be compared."""
-        ids = [id for id, fields in self.redis.xrange(keys.events(job)) if fields[b"type"] == kind.encode()]
+    def last_event_id(self, job: str, event_type: str) -> tuple[int, ...]:
+        """The id of a job's last event of this type, as comparable numbers."""
+        ids = [id for id, fields in self.redis.xrange(keys.events(job)) if fields[b"type"] == event_type.encode()]
         return tuple(map(int, ids[-1].decode().split("-")))
 
     def assert_finished(self, *jobs: str) -> None:
@@ -82,7 +82,7 @@ class Floor:
             assert (record.status, record.error) == (Status.FINISHED, None)
             assert record.images_done == record.spec.count == len(self.images(job))
             assert record.steps_done == record.spec.count * record.spec.steps
-            assert self.in_rq(job) is JobStatus.FINISHED
+            assert self.rq_status(job) is JobStatus.FINISHED
             assert job in self.queue.finished_job_registry
             assert self.images(job) == self.expected(record)
         self.assert_nothing_left()
@@ -94,18 +94,18 @@ class Floor:
         assert self.records.active_ids() == []
 
     def expected(self, record: Record) -> list[bytes]:
-        """The request's images, sampled without any service."""
+        """The PNGs of the request, sampled without a service."""
         model = self.catalog.get(record.spec.model)
         assert model is not None
-        return drawn(model, record)
+        return sampled_pngs(model, record)
 
     def build(self, job: str) -> str:
         model = self.catalog.get(self.record(job).spec.model)
         assert model is not None
         return model.network.build
 
-    def dies_with(self, job: str) -> Attempt:
-        """A worker takes this job, the next in the queue, and dies; its execution has expired."""
+    def crash_worker_on(self, job: str) -> Attempt:
+        """A worker takes this job, which must be the next in the queue, and dies; its execution expires."""
         worker = self.worker()
         found = Queue.dequeue_any([self.queue], None, connection=worker.connection, serializer=JSONSerializer)
         assert found is not None
@@ -120,6 +120,6 @@ class Floor:
         return attempt
 
 
-def drawn(model: Model, record: Record) -> list[bytes]:
+def sampled_pngs(model: Model, record: Record) -> list[bytes]:
     pixels = offline.sample(model, record.spec)
     return [png(image, record.spec.recipe(i, model.network.build)) for i, image in enumerate(pixels)]

@@ -1,4 +1,4 @@
-"""Helpers of the app's tests: a running app, problem documents, and event streams read as browsers do."""
+"""A running app, checks of problem documents, and clients of event streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jobs import keys
 
 @contextmanager
 def serving(host: str = "127.0.0.1", **settings: Any) -> Iterator[str]:
-    """The URL of an app that runs in a thread, as if it had been started with this --host."""
+    """Runs an app in a thread, configured as with `--host`; yields its URL."""
     app = create_app(AppSettings(**settings))
     config = uvicorn.Config(app, host=host, log_level="critical", lifespan="on", ws="none", timeout_graceful_shutdown=1)
     server = Server(config)
@@ -80,7 +80,7 @@ class Event:
 
 
 def events(http: httpx.Client, url: str, last_id: str | None = None) -> Iterator[Event]:
-    """A stream as it arrives, read as the HTML standard says (section 9.2.6), until the server ends it."""
+    """Yields the events of a stream until the server ends it (HTML standard, section 9.2.6)."""
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
     with http.stream("GET", url, headers=headers) as response:
         assert response.status_code == 200, response.read()
@@ -108,7 +108,7 @@ class Watcher:
         return not self._thread.is_alive()
 
     def all(self) -> list[Event]:
-        """Every event; waits for the stream's end."""
+        """Waits for the end of the stream; returns all events."""
         self._thread.join(60)
         assert self.ended
         return self.seen

@@ -9,8 +9,8 @@ from serve import redis_server
 from tests.conftest import wait_for_redis
 
 
-class MortalRedis:
-    """Can be killed, and started again on its append-only file."""
+class KillableRedis:
+    """A Redis server that can be killed, and restarted on its append-only file."""
 
     def __init__(self, state: Path) -> None:
         self.url = f"unix://{redis_server.socket_path(state)}"
@@ -24,7 +24,7 @@ class MortalRedis:
         self._process.kill()
         self._process.wait(10)
 
-    def __enter__(self) -> MortalRedis:
+    def __enter__(self) -> KillableRedis:
         self.start()
         return self
 
