@@ -88,7 +88,9 @@ class Service:
         return answer
 
     def job(self, job: dict[str, Any]) -> dict[str, Any]:
-        view: dict[str, Any] = self.http.get(job["urls"]["job"]).json()
+        response = self.http.get(job["urls"]["job"])
+        assert response.status_code == 200, response.text
+        view: dict[str, Any] = response.json()
         return view
 
     def finished(self, job: dict[str, Any], seconds: float = 180) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def test_recipe_in_a_png_reproduces_it(service: Service, pngs: list[bytes]) -> N
     assert text["parameters"].startswith(f"Steps: {STEPS}, Sampler: dpmpp_2m, Spacing: trailing, ")
     card = service.http.get("/models/mnist").json()
     assert recipe.pop("model_hash") == card["digest"]
+    assert recipe.pop("build") == card["build"]
     body = recipe | {"first_index": recipe.pop("index")}
     assert service.images(service.generate(model="mnist", **body)) == [pngs[3]]
 

@@ -41,6 +41,7 @@ def test_tutorial_commands_succeed(service: Service, folder: Path) -> None:
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, timeout=800)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode() + service.log.read_text()
     assert b"1 event: done" in done.stdout
-    assert Image.open(folder / "grid.png").size == (4 * 9 - 1, 4 * 9 - 1)
+    with Image.open(folder / "grid.png") as grid:
+        assert grid.size == (4 * 9 - 1, 4 * 9 - 1)
     assert len(list((folder / "samples").glob("*.png"))) == 4
     assert '"status":"finished"' in (folder / "tutorial.json").read_text().replace(" ", "")
