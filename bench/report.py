@@ -78,5 +78,5 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 def write_performance(name: str, device: torch.device, text: str) -> None:
-    """Writes a section of docs/performance.md; measurements on a GPU have sections of their own."""
+    """Writes a section of docs/performance.md; measurements on a GPU have separate sections."""
     write_section(PERFORMANCE, name if device.type == "cpu" else f"{name} ({device.type})", text)
