@@ -164,7 +164,7 @@ class _Simulation:
         self.begun: list[float] = []  # times at which waiting jobs begin
         works = [*running, *waiting]
         total = sum(self._seconds_at_full_rate(work.model, work.row_steps_left) for work in works)
-        self.mean_seconds = total / workers / max(1, len(works))  # between the ends of two jobs
+        self.mean_seconds = total / workers / max(1, len(works))  # mean time between the ends of two jobs
         for work in running:
             worker = min(self._workers, key=lambda worker: worker.jobs)
             worker.begin(work, paces[work.model]).admit()  # one by one, in the order in which they entered

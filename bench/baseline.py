@@ -40,7 +40,7 @@ class Pipeline:
 
 
 def create_app(pipeline: Pipeline) -> FastAPI:
-    # One thread: with several, each starts its own OpenMP threads, and all of them are slower.
+    # One thread: each of several would start its own OpenMP threads, and all would be slower.
     app, executor = FastAPI(), ThreadPoolExecutor(1)
 
     @app.post("/generate")

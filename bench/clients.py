@@ -25,7 +25,7 @@ CLIENTS = 16
 
 
 def concurrently(request: Callable[[int], object]) -> Callable[[int], list[float]]:
-    """One round: seconds from each client's request to its image."""
+    """A function that measures one round: seconds from each client's request to its image."""
 
     def run(turn: int) -> list[float]:
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -67,17 +67,17 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
 
         def ours(seed: int) -> object:
             same = {"model": model, "guidance_scale": 1, "sampler": "ddpm"}
-            return service.asked(**same, steps=steps, label=seed % classes, seed=seed)
+            return service.fetch_images(**same, steps=steps, label=seed % classes, seed=seed)
 
         def theirs(seed: int) -> object:
-            asked = {"label": seed % classes, "steps": steps, "seed": seed}
-            return http.post("/generate", params=asked).raise_for_status()
+            body = {"label": seed % classes, "steps": steps, "seed": seed}
+            return http.post("/generate", params=body).raise_for_status()
 
-        taken = interleaved({"Noisemill": concurrently(ours), "baseline": concurrently(theirs)}, rounds)
-    rates = {name: [CLIENTS / max(seconds) for seconds in of] for name, of in taken.items()}
+        results = interleaved({"Noisemill": concurrently(ours), "baseline": concurrently(theirs)}, rounds)
+    rates = {name: [CLIENTS / max(seconds) for seconds in of] for name, of in results.items()}
     first, found = rates["Noisemill"], []
     for name, of in rates.items():
-        *_, p95 = statistics.quantiles([second for seconds in taken[name] for second in seconds], n=20)
+        *_, p95 = statistics.quantiles([second for seconds in results[name] for second in seconds], n=20)
         found.append([name, spread(of, 2), f"{p95:.2f} s", "" if of is first else times(first, of)])
     head = [f"{CLIENTS} clients, one image of {steps} steps each", "jobs/s", "95th percentile", "speed-up"]
     text = f"`{model}`, DDPM without guidance; {rounds} rounds. {machine(default_device())}.\n\n{table(head, found)}"

@@ -1,7 +1,7 @@
-"""How two commands share the cores of one machine, and how each gets on beside a busy loop: python -m bench.contention
+"""Rates of two commands that share CPU cores, and of each beside a busy loop: python -m bench.contention
 
 `noisemill train` and `noisemill sample` run for the whole time; SIGSTOP stops one of them while the other is
-measured alone. Each round measures every combination in turn.
+measured alone. Each round measures every combination once.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ import typer
 
 from bench.report import machine, spread, table, write_performance
 
-SETTLE_SECONDS = 4.0  # until a process has noticed what else runs
-START_SECONDS = 600.0
-MOST_IMAGES = 100_000  # that the sampling never reaches
+SETTLE_SECONDS = 4.0  # time for `model.cores` to detect a change of load
+START_SECONDS = 600.0  # maximum time until a command runs
+MANY_IMAGES = 100_000  # more than the sampling can complete
 
 
 class Command:
-    """A running `noisemill` command, whose progress is read from the bar it draws."""
+    """A running `noisemill` command. Its progress is read from its progress bar."""
 
     def __init__(self, *arguments: str) -> None:
         self._terminal, inside = pty.openpty()
@@ -56,7 +56,7 @@ class Command:
         while True:
             try:
                 self.output = (self.output + os.read(self._terminal, 1 << 16).decode(errors="replace"))[-4000:]
-            except OSError:  # it has ended
+            except OSError:  # the command has ended
                 return
             for done in re.findall(r"(\d+)/\d+", self.output):
                 self.done = int(done)
@@ -69,7 +69,7 @@ class Command:
             time.sleep(0.1)
 
     def rate(self, seconds: float) -> float:
-        """Steps a second, from one change of the bar to another."""
+        """Steps per second, measured between two changes of the bar."""
 
         def change() -> tuple[int, float]:
             before, deadline = self.done, time.monotonic() + 60
@@ -110,7 +110,7 @@ def busy_loop() -> Iterator[None]:
 
 
 def rates(commands: Sequence[Command], seconds: float) -> list[float]:
-    """Of commands that run at the same time."""
+    """Steps per second of commands that run at the same time."""
     time.sleep(SETTLE_SECONDS)
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda command: command.rate(seconds), commands))
@@ -121,7 +121,7 @@ def main(
     model: str = "mnist",
     data_root: Path | None = None,
     rounds: int = 3,
-    seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 8.0,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 8.0,
 ) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("var/compiled").resolve()))
     names = "training", "sampling"
@@ -131,7 +131,7 @@ def main(
         training = Command("train", str(recipe), "--runs", folder, "--models", f"{folder}/models", *root)
         stack.callback(training.end)
         training.wait_until_running()
-        options = ["--count", str(MOST_IMAGES), "--steps", "1000", "--sampler", "ddpm", "--guidance", "1"]
+        options = ["--count", str(MANY_IMAGES), "--steps", "1000", "--sampler", "ddpm", "--guidance", "1"]
         sampling = Command("sample", model, "--out", f"{folder}/samples.npy", *options)
         stack.callback(sampling.end)
         sampling.wait_until_running()

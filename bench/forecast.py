@@ -1,7 +1,7 @@
-"""How well `eta_seconds` is met on a steady queue of mixed jobs: python -m bench.forecast
+"""Accuracy of `eta_seconds` on a steady queue of mixed jobs: python -m bench.forecast
 
-A real service, whose queue is kept at a constant length. Each job's forecasts, at its submission and twice a second
-afterwards, are compared with the time until it was done.
+The queue of a real service is kept at a constant length. Each job's forecasts, at its submission and twice a second
+afterwards, are compared with the actual time until the job was done.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from bench.report import machine, table, write_performance
 from model.hardware import default_device
 from tests.service import Service, running
 
-LENGTH = 12  # jobs that wait or run
+LENGTH = 12  # number of queued or running jobs
 POLL_SECONDS = 0.5
-LEAST_SECONDS = 1.0  # shorter forecasts are within the resolution of polling
-WITHIN = 0.2
+MIN_SECONDS = 1.0  # shorter forecasts are within the resolution of polling
+WITHIN = 0.2  # tolerance of a forecast, relative to the actual time
 
 
 @dataclass(slots=True)
-class Asked:
-    """One job, and its forecasts by when they were given."""
+class TrackedJob:
+    """A submitted job and its forecasts."""
 
     view: dict[str, Any]
-    forecasts: list[tuple[float, float]] = field(default_factory=list)
+    forecasts: list[tuple[float, float]] = field(default_factory=list)  # (time of the forecast, eta_seconds)
     ended: float | None = None
 
     def ratios(self) -> Iterator[float]:
         """Forecast over actual time, the one at submission first."""
         assert self.ended is not None
         for at, eta in self.forecasts:
-            if self.ended - at >= LEAST_SECONDS:
+            if self.ended - at >= MIN_SECONDS:
                 yield eta / (self.ended - at)
 
 
@@ -56,9 +56,9 @@ def mixed(seed: random.Random, model: str) -> dict[str, Any]:
     }
 
 
-def run(service: Service, model: str, seconds: float) -> list[Asked]:
-    """Jobs that were asked for within `seconds`, all of them ended."""
-    seed, jobs, stop = random.Random(0), list[Asked](), time.time() + seconds
+def run(service: Service, model: str, seconds: float) -> list[TrackedJob]:
+    """Submits jobs for `seconds`; returns them when all have ended."""
+    seed, jobs, stop = random.Random(0), list[TrackedJob](), time.time() + seconds
     while True:
         now, listed = time.time(), service.http.get("/jobs?limit=100").json()["jobs"]
         views = {view["id"]: view for view in listed}
@@ -74,7 +74,7 @@ def run(service: Service, model: str, seconds: float) -> list[Asked]:
         if now < stop:
             for _ in range(LENGTH - len(waiting)):
                 view = service.generate(**mixed(seed, model))
-                jobs.append(Asked(view, [(view["created_at"], view["eta_seconds"])]))
+                jobs.append(TrackedJob(view, [(view["created_at"], view["eta_seconds"])]))
         time.sleep(POLL_SECONDS)
 
 

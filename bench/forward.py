@@ -81,14 +81,14 @@ def main(model: Path = Path("checkpoints/mnist"), device: str | None = None, rou
     for size in MATRICES:
         square = torch.randn(size, size, device=where, dtype=torch.bfloat16)
         sides[f"product of {size}"] = per_second(where, torch.matmul, square, square)
-    taken = interleaved(sides, rounds)
+    results = interleaved(sides, rounds)
 
-    peak = max(2 * size**3 * statistics.median(taken[f"product of {size}"]) for size in MATRICES)
+    peak = max(2 * size**3 * statistics.median(results[f"product of {size}"]) for size in MATRICES)
     found = []
     for rows in ROWS[where.type]:
-        theirs_rates = taken[f"{rows} rows, diffusers"]
+        theirs_rates = results[f"{rows} rows, diffusers"]
         for name in (*variants, "diffusers"):
-            rates = taken[f"{rows} rows, {name}"]
+            rates = results[f"{rows} rows, {name}"]
             share = statistics.median(rates) * rows * flops / peak
             ratio = "" if name == "diffusers" else times(rates, theirs_rates)
             found.append([str(rows), name, spread([rows * rate for rate in rates], 0), f"{share:.0%}", ratio])

@@ -1,7 +1,7 @@
 """HTTP overhead: python -m bench.http_overhead
 
-Jobs with and without frames and watchers; jobs through the service and by the engine alone; the latency of
-`POST /generate` while the worker keeps every core busy; many watchers on one app.
+Compares jobs with and without frames and watchers, and jobs through the service with the engine alone. Measures the
+latency of `POST /generate` while the worker keeps all cores busy, and an app with many watchers.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ POSTS_A_SECOND = 50
 POST_SECONDS = 20
 WARM_STEPS = 10  # in the warm-up round
 
-Asked = dict[str, Any]
+Request = dict[str, Any]
 Row = list[str]
 
 
 def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int = 3) -> None:
-    asked = {"model": model, "guidance_scale": 1.0, "sampler": "ddpm"}
+    request = {"model": model, "guidance_scale": 1.0, "sampler": "ddpm"}
     engine = offline.load(models / model, default_device())
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
-        service.finished(service.generate(**asked, steps=5))
+        service.finished(service.generate(**request, steps=5))
         found = [
-            asyncio.run(watched(service, asked, rounds)),
-            submitted(service, engine, {**asked, "steps": 20}, 10 * rounds),
-            submitted(service, engine, {**asked, "steps": 1000, "count": 64}, 1),
-            asyncio.run(posted(service, asked)),
-            asyncio.run(many_watchers(service, asked)),
+            asyncio.run(watched(service, request, rounds)),
+            submitted(service, engine, {**request, "steps": 20}, 10 * rounds),
+            submitted(service, engine, {**request, "steps": 1000, "count": 64}, 1),
+            asyncio.run(posted(service, request)),
+            asyncio.run(many_watchers(service, request)),
         ]
     text = f"`{model}`, DDPM without guidance. {machine(default_device())}.\n\n{table(['measured', '', ''], found)}"
     write_performance("http-overhead", default_device(), text)
 
 
-async def watched(service: Service, asked: Asked, rounds: int) -> Row:
-    """Throughput with frames and watchers, and without."""
+async def watched(service: Service, request: Request, rounds: int) -> Row:
+    """Throughput without frames and watchers, and with both."""
 
     async def rate(frames: int, watchers: int) -> float:
         began = time.perf_counter()
-        job = service.generate(**asked, count=64, steps=300, frames=frames)
+        job = service.generate(**request, count=64, steps=300, frames=frames)
         await asyncio.gather(*(watch(service, job) for _ in range(watchers + 1)))
         return 64 / (time.perf_counter() - began)
 
@@ -70,12 +70,12 @@ async def watched(service: Service, asked: Asked, rounds: int) -> Row:
     return [what, f"{spread(bare)}; {spread(seen)}", times(seen, bare)]
 
 
-def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
-    """Seconds from the request to its `done` event, and of the engine alone."""
-    spec = resolve(GenerateRequest(**asked, seed=1), model.card)
+def submitted(service: Service, model: Model, request: Request, rounds: int) -> Row:
+    """Seconds from the request to its `done` event, and seconds of the engine alone."""
+    spec = resolve(GenerateRequest(**request, seed=1), model.card)
 
-    def body(turn: int) -> Asked:
-        return {**asked, "seed": 1, "steps": asked["steps"] if turn else WARM_STEPS}
+    def body(turn: int) -> Request:
+        return {**request, "seed": 1, "steps": request["steps"] if turn else WARM_STEPS}
 
     def through(turn: int) -> float:
         return timed(lambda: list(service.events(service.generate(**body(turn)))))
@@ -83,27 +83,27 @@ def submitted(service: Service, model: Model, asked: Asked, rounds: int) -> Row:
     def alone(turn: int) -> float:
         return timed(lambda: offline.sample(model, resolve(GenerateRequest(**body(turn)), model.card)))
 
-    taken = interleaved({"service": through, "engine": alone}, rounds)
-    over = [1000 * (a - b) for a, b in zip(taken["service"], taken["engine"], strict=True)]
+    results = interleaved({"service": through, "engine": alone}, rounds)
+    over = [1000 * (a - b) for a, b in zip(results["service"], results["engine"], strict=True)]
     what = f"{spec.count} × {spec.steps} steps, seconds: through the service, and by the engine alone"
-    share = statistics.median(over) / 10 / statistics.median(taken["engine"])
+    share = statistics.median(over) / 10 / statistics.median(results["engine"])
     return [
         what,
-        f"{spread(taken['service'], 2)}; {spread(taken['engine'], 2)}",
+        f"{spread(results['service'], 2)}; {spread(results['engine'], 2)}",
         f"{spread(over, 0)} ms, {share:.1f} %",
     ]
 
 
-async def posted(service: Service, asked: Asked) -> Row:
+async def posted(service: Service, request: Request) -> Row:
     """Latency of POST /generate at a steady rate while a large job keeps the worker busy."""
-    large = service.generate(**asked, count=1000, steps=1000)
-    taken: list[float] = []
+    large = service.generate(**request, count=1000, steps=1000)
+    results: list[float] = []
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
 
         async def post() -> None:
             began = time.perf_counter()
-            answer = await http.post("/generate", json={**asked, "steps": 1, "priority": "batch"})
-            taken.append(1000 * (time.perf_counter() - began))
+            answer = await http.post("/generate", json={**request, "steps": 1, "priority": "batch"})
+            results.append(1000 * (time.perf_counter() - began))
             answer.raise_for_status()
 
         await post()
@@ -113,15 +113,15 @@ async def posted(service: Service, asked: Asked) -> Row:
                 await asyncio.sleep(began + i / POSTS_A_SECOND - time.perf_counter())
                 group.create_task(post())
     service.http.delete(large["urls"]["job"])
-    *_, p99 = statistics.quantiles(taken, n=100)
+    *_, p99 = statistics.quantiles(results, n=100)
     wait_until(lambda: is_idle(service), 600)
     what = f"`POST /generate`, {POSTS_A_SECOND}/s for {POST_SECONDS} s while a large job runs"
-    return [what, f"median {statistics.median(taken):.0f} ms", f"99th percentile {p99:.0f} ms"]
+    return [what, f"median {statistics.median(results):.0f} ms", f"99th percentile {p99:.0f} ms"]
 
 
-async def many_watchers(service: Service, asked: Asked) -> Row:
-    """Many watchers of one job on one app: whether all receive the same events, and the app's memory."""
-    job, app = service.generate(**asked, count=16, steps=1000, frames=100), service.pid("app")
+async def many_watchers(service: Service, request: Request) -> Row:
+    """Many watchers of one job on one app: number of missed events, and the app's memory."""
+    job, app = service.generate(**request, count=16, steps=1000, frames=100), service.pid("app")
     memory: list[float] = []
 
     async def sample_memory() -> None:
@@ -130,14 +130,14 @@ async def many_watchers(service: Service, asked: Asked) -> Row:
             await asyncio.sleep(1)
 
     sampling = asyncio.create_task(sample_memory())
-    story, *others = await asyncio.gather(*(watch(service, job) for _ in range(MANY_WATCHERS)))
+    expected, *others = await asyncio.gather(*(watch(service, job) for _ in range(MANY_WATCHERS)))
     sampling.cancel()
-    missed = sum(len(set(story) - set(other)) + len(set(other) - set(story)) for other in others)
+    missed = sum(len(set(expected) - set(other)) + len(set(other) - set(expected)) for other in others)
     half = memory[len(memory) // 2]
     what = f"{MANY_WATCHERS} watchers of one job of 100 frames: missed events; the app's memory"
     return [
         what,
-        f"{missed} of {MANY_WATCHERS * len(story)}",
+        f"{missed} of {MANY_WATCHERS * len(expected)}",
         f"{half:.0f} MB half way, {memory[-1]:.0f} MB at the end",
     ]
 

@@ -1,7 +1,7 @@
-"""Sample quality by the engine and by the baseline: python -m bench.quality
+"""Sample quality of the engine and of the baseline: python -m bench.quality
 
-Distance to real images of the engine's samples, in the precision it chooses, and of `DDPMPipeline`'s loop in float32,
-with the same weights.
+Distances to real images of the engine's samples, in the engine's precision, and of those of `DDPMPipeline`'s loop in
+float32, with the same weights.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def main(
     device = default_device()
     loaded, baseline = offline.load(model, device), Pipeline(model, device)
     card = loaded.card
-    asked = GenerateRequest(count=count, seed=0, steps=steps, sampler="ddpm", label=CYCLE, guidance_scale=1.0)
-    spec = resolve(asked, card)
+    request = GenerateRequest(count=count, seed=0, steps=steps, sampler="ddpm", label=CYCLE, guidance_scale=1.0)
+    spec = resolve(request, card)
     labels = torch.tensor(spec.labels)
     theirs = [picture for i, of in enumerate(labels.split(BATCH)) for picture in baseline(of, steps, seed=i)]
     samples = {

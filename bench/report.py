@@ -20,14 +20,14 @@ Measured = TypeVar("Measured")
 
 
 def interleaved(sides: dict[str, Callable[[int], Measured]], rounds: int) -> dict[str, list[Measured]]:
-    """Measures all sides once per round, which is passed to each; round 0 is a warm-up and not counted."""
-    taken: dict[str, list[Measured]] = {name: [] for name in sides}
+    """Measures all sides once per round and passes them its number; round 0 is a warm-up and not counted."""
+    results: dict[str, list[Measured]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, run in sides.items():
             measured = run(turn)
             if turn:
-                taken[name].append(measured)
-    return taken
+                results[name].append(measured)
+    return results
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -50,7 +50,7 @@ def machine(device: torch.device) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Median, minimum and maximum; a single value stands alone."""
+    """Median, minimum and maximum; or a single value."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f} (one round)"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
@@ -78,5 +78,5 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 def write_performance(name: str, device: torch.device, text: str) -> None:
-    """Writes a section of docs/performance.md; measurements on a GPU have sections of their own."""
+    """Writes a section of docs/performance.md; measurements on a GPU have separate sections."""
     write_section(PERFORMANCE, name if device.type == "cpu" else f"{name} ({device.type})", text)

@@ -1,7 +1,6 @@
 """Distance to real images by sampler and number of steps, into docs/samplers.md: python -m bench.samplers MODEL …
 
-Every sampler gets the same seeds, labels and guidance. Results are cached as they are measured, so that an interrupted
-run continues.
+Every sampler gets the same seeds, labels and guidance. Each result is cached, so that an interrupted run can continue.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Cell:
     real: float  # distance of as many training images
 
 
-def measure(model: Model, reference: Reference, asked: GenerateRequest) -> Cell:
-    spec = resolve(asked, model.card)
+def measure(model: Model, reference: Reference, request: GenerateRequest) -> Cell:
+    spec = resolve(request, model.card)
     clock = time.perf_counter()
     pixels = offline.sample(model, spec)
     seconds = (time.perf_counter() - clock) / spec.count
@@ -119,10 +118,10 @@ def main(
     wanted += [(sampler, card.num_train_timesteps) for sampler in long.split(",")]
     for sampler, number in wanted:
         if not any((cell.sampler, cell.steps) == (sampler, number) for cell in cells):
-            asked = GenerateRequest(
+            request = GenerateRequest(
                 count=count, seed=0, sampler=sampler, steps=number, label=CYCLE, guidance_scale=guidance
             )
-            cells.append(measure(loaded, reference, asked))
+            cells.append(measure(loaded, reference, request))
             console.print(cells[-1])
             kept.write_text(json.dumps([asdict(cell) for cell in cells]))
     cells = [cell for cell in cells if (cell.sampler, cell.steps) in wanted]

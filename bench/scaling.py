@@ -34,9 +34,9 @@ SIZE_IMAGES = 16
 QUEUED = 0, 100, 1000
 WATCHERS = 1, 10, 100, 500
 FRAMES = 100
-ASKS = 20
+REPEATS = 20
 STEPS = 20
-ASKED = {"sampler": "ddpm", "guidance_scale": 1.0}
+REQUEST = {"sampler": "ddpm", "guidance_scale": 1.0}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Row = list[str]
@@ -50,7 +50,7 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int =
     parts.append(table(head, by_size(models / model, rounds)))
     environment = {"NOISEMILL_MAX_QUEUED": str(max(QUEUED) + 100)}
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state), environment)) as service:
-        service.asked(**ASKED, model=model, steps=STEPS)
+        service.fetch_images(**REQUEST, model=model, steps=STEPS)
         head = ["watchers of a job", "app CPU, ms/frame", "ms/frame and watcher"]
         parts.append(table(head, by_watchers(service, model)))
         head = ["queued jobs", "`POST /generate`, ms", "`GET /jobs/<id>` of the last, ms", "`GET /jobs`, ms"]
@@ -60,9 +60,9 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", rounds: int =
 
 def by_images(path: Path, rounds: int) -> list[Row]:
     model = offline.load(path, default_device())
-    taken = interleaved({str(count): step_ms(model, count) for count in IMAGES}, rounds)
-    rates = {count: int(count) / statistics.median(ms) * 1000 for count, ms in taken.items()}
-    return [[count, spread(ms), f"{rates[count]:.0f}"] for count, ms in taken.items()]
+    results = interleaved({str(count): step_ms(model, count) for count in IMAGES}, rounds)
+    rates = {count: int(count) / statistics.median(ms) * 1000 for count, ms in results.items()}
+    return [[count, spread(ms), f"{rates[count]:.0f}"] for count, ms in results.items()]
 
 
 def by_size(path: Path, rounds: int) -> list[Row]:
@@ -73,9 +73,9 @@ def by_size(path: Path, rounds: int) -> list[Row]:
             unet = UNet(dataclasses.replace(known.unet.config, sample_size=size))
             checkpoint.save(Path(folder) / str(size), unet, known.schedule, Card(classes=known.card.classes))
             sides[f"{size}×{size}"] = step_ms(offline.load(Path(folder) / str(size), default_device()), SIZE_IMAGES)
-        taken = interleaved(sides, rounds)
+        results = interleaved(sides, rounds)
     found, before = list[Row](), 0.0
-    for (name, ms), size, smaller in zip(taken.items(), SIZES, (0, *SIZES), strict=False):
+    for (name, ms), size, smaller in zip(results.items(), SIZES, (0, *SIZES), strict=False):
         median = statistics.median(ms)
         ratios = [f"{median / before:.1f}", f"{(size / smaller) ** 2:.1f}"] if smaller else ["", ""]
         found.append([name, spread(ms), *ratios])
@@ -86,7 +86,7 @@ def by_size(path: Path, rounds: int) -> list[Row]:
 def step_ms(model: Model, count: int) -> Callable[[int], float]:
     """Milliseconds per step of `count` images, by the engine alone."""
     label = {"label": 0} if model.card.classes else {}
-    spec = resolve(GenerateRequest(**ASKED, **label, count=count, steps=STEPS, seed=1), model.card)
+    spec = resolve(GenerateRequest(**REQUEST, **label, count=count, steps=STEPS, seed=1), model.card)
     return lambda _: 1000 * timed(lambda: offline.sample(model, spec)) / STEPS
 
 
@@ -97,34 +97,34 @@ def by_watchers(service: Service, model: str) -> list[Row]:
     found = []
     for watchers in WATCHERS:
         before = cpu_ms(service.pid("app"))
-        asyncio.run(all_watch(service.generate(**ASKED, model=model, count=16, steps=300, frames=FRAMES), watchers))
+        asyncio.run(all_watch(service.generate(**REQUEST, model=model, count=16, steps=300, frames=FRAMES), watchers))
         ms = (cpu_ms(service.pid("app")) - before) / FRAMES
         found.append([str(watchers), f"{ms:.1f}", f"{ms / watchers:.2f}"])
     return found
 
 
 def by_queued(service: Service, model: str) -> list[Row]:
-    asked, found, posted = {**ASKED, "model": model, "count": 64, "steps": 1000}, list[Row](), 0
+    request, found, posted = {**REQUEST, "model": model, "count": 64, "steps": 1000}, list[Row](), 0
     with paused_worker(service):
         for waiting in QUEUED:
-            taken: dict[str, list[float]] = {"post": [], "job": [], "jobs": []}
+            results: dict[str, list[float]] = {"post": [], "job": [], "jobs": []}
             while posted < waiting:
-                service.generate(**asked)
+                service.generate(**request)
                 posted += 1
-            for _ in range(ASKS):
+            for _ in range(REPEATS):
                 began = time.perf_counter()
-                job = service.generate(**asked)
-                taken["post"].append(1000 * (time.perf_counter() - began))
-                taken["job"].append(1000 * timed(functools.partial(service.job, job)))
-                taken["jobs"].append(1000 * timed(lambda: service.http.get("/jobs").raise_for_status()))
+                job = service.generate(**request)
+                results["post"].append(1000 * (time.perf_counter() - began))
+                results["job"].append(1000 * timed(functools.partial(service.job, job)))
+                results["jobs"].append(1000 * timed(lambda: service.http.get("/jobs").raise_for_status()))
                 service.http.delete(job["urls"]["job"])
-            found.append([str(waiting), *(spread(ms) for ms in taken.values())])
+            found.append([str(waiting), *(spread(ms) for ms in results.values())])
     return found
 
 
 @contextmanager
 def paused_worker(service: Service) -> Iterator[None]:
-    """The worker process is stopped, so that it takes no job."""
+    """Stops the worker process, so that it takes no job."""
     worker = service.pid("worker")
     os.kill(worker, signal.SIGSTOP)
     try:

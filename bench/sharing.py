@@ -1,6 +1,6 @@
-"""How two jobs share a worker: one picture asked for beside a thousand: python -m bench.sharing
+"""How a job of one image and a job of 1000 images share a worker: python -m bench.sharing
 
-Each round takes the time of a one-picture job alone, the rate of a thousand-picture job alone, and both together.
+Each round measures the time of the small job alone, the rate of the large job alone, and both when they run together.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ ALONE_SECONDS = 10.0
 
 
 def rate(service: Service, job: dict[str, Any], until: Callable[[], float]) -> tuple[float, float]:
-    """Row-steps a second of a running job while `until` runs, and what that gives."""
+    """Row-steps per second of a running job while `until` runs, and the result of `until`."""
 
-    def moved() -> tuple[int, float]:
-        """Right after the job's progress was written, so that both ends are as fresh."""
+    def progress() -> tuple[int, float]:
+        """Steps done and the time, right after an update of the progress, so that both are equally recent."""
         before = service.job(job)["progress"]["steps_done"]
         wait_until(lambda: service.job(job)["progress"]["steps_done"] != before, 60)
         return service.job(job)["progress"]["steps_done"], time.perf_counter()
 
-    steps, began = moved()
+    first, began = progress()
     seconds = until()
-    further, ended = moved()
-    return (further - steps) / (ended - began), seconds
+    last, ended = progress()
+    return (last - first) / (ended - began), seconds
 
 
 def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 1000, rounds: int = 3) -> None:
@@ -42,7 +42,7 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
 
         def small() -> float:
-            return timed(lambda: list(service.events(service.generate(**same))))  # to the end, asking only once
+            return timed(lambda: list(service.events(service.generate(**same))))  # waits for the end without polling
 
         def pause() -> float:
             time.sleep(ALONE_SECONDS)
@@ -63,12 +63,12 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
             service.http.delete(large["urls"]["job"]).raise_for_status()
     ratios = [a / b for a, b in zip(beside, alone, strict=True)], [a / b for a, b in zip(shared, full, strict=True)]
     found = [
-        ["one picture, seconds", spread(alone), spread(beside), f"**{spread(ratios[0], 2)}**"],
-        [f"{COUNT} pictures, row-steps a second", spread(full, 0), spread(shared, 0), f"**{spread(ratios[1], 2)}**"],
+        ["1 image: seconds", spread(alone), spread(beside), f"**{spread(ratios[0], 2)}**"],
+        [f"{COUNT} images: row-steps/s", spread(full, 0), spread(shared, 0), f"**{spread(ratios[1], 2)}**"],
     ]
     text = (
-        f"`{model}`, {steps} steps of DDPM without guidance; medians (least to most) of {rounds} rounds. "
-        f"{machine(default_device())}.\n\n{table(['job', 'alone', 'beside the other', 'beside / alone'], found)}"
+        f"`{model}`, {steps} steps of DDPM without guidance; medians (min to max) of {rounds} rounds. "
+        f"{machine(default_device())}.\n\n{table(['job', 'alone', 'with the other', 'with the other / alone'], found)}"
     )
     write_performance("sharing", default_device(), text)
 

@@ -25,17 +25,17 @@ def main(models: Path = Path("checkpoints"), model: str = "mnist", steps: int = 
     baseline = Pipeline(models / model, device)
     with tempfile.TemporaryDirectory() as state, running(Service(models, Path(state))) as service:
         classes = len(service.http.get(f"/models/{model}").json()["classes"])
-        asked = {"model": model, "guidance_scale": 1, "sampler": "ddpm", "count": ROWS, "label": "cycle"}
+        request = {"model": model, "guidance_scale": 1, "sampler": "ddpm", "count": ROWS, "label": "cycle"}
 
         def ours(turn: int) -> float:
-            return ROWS / timed(lambda: service.asked(**asked, steps=steps if turn else WARM_STEPS, seed=turn))
+            return ROWS / timed(lambda: service.fetch_images(**request, steps=steps if turn else WARM_STEPS, seed=turn))
 
         def theirs(turn: int) -> float:
             return ROWS / timed(lambda: baseline(torch.arange(ROWS) % classes, steps if turn else WARM_STEPS, turn))
 
-        taken = interleaved({"Noisemill": ours, "`DDPMPipeline`'s loop": theirs}, rounds)
-    first = taken["Noisemill"]
-    found = [[name, spread(rates, 3), "" if rates is first else times(first, rates)] for name, rates in taken.items()]
+        results = interleaved({"Noisemill": ours, "`DDPMPipeline`'s loop": theirs}, rounds)
+    first = results["Noisemill"]
+    found = [[name, spread(rates, 3), "" if rates is first else times(first, rates)] for name, rates in results.items()]
     head = [f"{ROWS} images of {steps} steps", "images/s", "speed-up"]
     text = f"`{model}`, DDPM without guidance; rounds: {rounds}. {machine(device)}.\n\n{table(head, found)}"
     write_performance("throughput", device, text)

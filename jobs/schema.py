@@ -185,7 +185,7 @@ class Progress(Contract):
 class Urls(Contract):
     job: str
     events: str
-    images: list[str]  # of those that are done
+    images: list[str]  # of the finished images
     grid: str | None
     process: str | None
     archive: str | None

@@ -180,7 +180,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _digest(path: Path, unet_config: UNetConfig, schedule: Schedule) -> str:
     """sha256 of everything that an image depends on: the file of weights, the network and the schedule.
 
-    Fields at their default are left out, so that a field added later changes no digest.
+    Fields at their default are omitted, so that a field added later changes no digest.
     """
     shape = json.dumps([_non_defaults(unet_config), _non_defaults(schedule)], sort_keys=True)
     return hashlib.sha256((path / WEIGHTS).read_bytes() + shape.encode()).hexdigest()

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # constants of Linux' fcntl.h and fs.h
 
 
 def write_atomically(path: Path, data: bytes) -> None:

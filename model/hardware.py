@@ -18,7 +18,7 @@ from torch import Tensor, nn
 CompileOptions = dict[str, str | int | bool | Callable[..., object]]
 
 CPU_BF16 = "avx512_bf16", "amx_bf16", "bf16"  # instruction sets with bfloat16 products, on x86 and ARM
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 
 
 def default_device(name: str | None = None) -> torch.device:

@@ -103,7 +103,7 @@ class Service:
     def images(self, job: dict[str, Any], seconds: float = 180) -> list[bytes]:
         return [self.http.get(url).content for url in self.finished(job, seconds)["urls"]["images"]]
 
-    def asked(self, **body: Any) -> list[bytes]:
+    def fetch_images(self, **body: Any) -> list[bytes]:
         """The PNGs of a new job, fetched as a client does: follow the events to the end, then get each image."""
         job = self.generate(**body)
         for _ in self.events(job, seconds=3600):

@@ -1,6 +1,6 @@
 /**
- * Entry point. One view per address (route.js) in views/, parts of views in components/, requests and job state in
- * client/. Texts are where they are shown; wording shared by several views is in text.js.
+ * Entry point. views/ has one view per route (route.js), components/ the parts of views, client/ requests and job state.
+ * A text is in the file that shows it; wording shared by several views is in text.js.
  */
 import { readRecipe } from "./client/png-recipe.js";
 import { settingsFromRecipe } from "./client/settings.js";

@@ -1,6 +1,6 @@
 /**
- * The address is the state of the page, so that reload, links and the back button work: `#job=…` (several: side by side),
- * `#compare=…,…`, `#gallery`, `#models`, `#model=…`; any of them with `picture=job/k` for one image in a dialog.
+ * The fragment of the URL is the state of the page, so that reload, links and the back button work: `#job=…` (repeated for
+ * several jobs), `#compare=…,…`, `#gallery`, `#models`, `#model=…`; each with `picture=job/k` for one image in a dialog.
  */
 export function parseRoute(fragment) {
   const fields = new URLSearchParams(fragment.slice(1));

@@ -74,7 +74,7 @@ export const buildFacts = ({ build }) => (build ? [["Build", build]] : []);
 
 export const stepText = ({ step, steps, timestep }) => `step ${step} of ${steps} · t = ${timestep}`;
 
-/** What the loss of a training is, so that it is compared only with losses of the same kind. */
+/** Label of a training's loss. It names the weighting: losses of different weightings are not comparable. */
 export function lossLabel({ recipe }) {
   if (!recipe) return "Training loss";
   return recipe.min_snr_gamma == null ? "Training loss (MSE)" : "Training loss (min-SNR weighted)";

@@ -26,7 +26,7 @@ from model.sampling import noise
 from model.sampling.schedule import Schedule
 
 Thresholding = Literal["static", "dynamic", "none"]
-DYNAMIC_QUANTILE = 0.995  # of an image's |x̂0|; dynamic thresholding scales it to 1 where it is above 1
+DYNAMIC_QUANTILE = 0.995  # quantile of an image's |x̂0|; dynamic thresholding scales it to 1 if it is above 1
 
 
 class Columns(NamedTuple):
@@ -49,7 +49,7 @@ class Table:
 
     timesteps     (K,) int64, the network's input: descending, and distinct except for Heun's second evaluations
     coefficients  (K, 9) float64, its columns in the order of `Columns`
-    thresholding  of x̂0: static (clamped to ±1), dynamic (scaled down by its own quantile where that is above 1), none
+    thresholding  of x̂0: static (clamped to ±1), dynamic (scaled down by its own quantile if that is above 1), none
     """
 
     timesteps: Tensor
@@ -132,7 +132,7 @@ def dpmpp_2m(schedule: Schedule, spacing: Spacing, steps: int) -> Table:
     h = lambda_next - lambda_  # infinite at clean data and at zero SNR
     h_over_h_before = torch.cat([torch.zeros(1, dtype=h.dtype), h[1:] / h[:-1]])
     h_over_h_before[-1] = 0
-    gain = abar_next.sqrt() * -torch.expm1(-h)  # of the whole step towards x̂0
+    gain = abar_next.sqrt() * -torch.expm1(-h)  # weight of x̂0 in a first-order step
     A = ((1 - abar_next) / (1 - abar)).sqrt()
     return _table(schedule, timesteps, A=A, B=gain * (1 + h_over_h_before / 2), C=-gain * h_over_h_before / 2)
 

@@ -96,7 +96,7 @@ class Trainer:
                 f"batch of {recipe.training.batch_size}: set accumulate to at most {images_per_process}"
             )
         self.step = 0
-        self.loss = 0.0  # of the last step
+        self.loss = 0.0  # loss of the last step
         self.best = math.inf  # loss of the best checkpoint
         self.seconds = 0.0  # training time, summed over all resumes
 

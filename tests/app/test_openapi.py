@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: what the app answers is declared, whatever a client sends."""
+"""The OpenAPI document matches the app: the response to any request is declared."""
 
 from __future__ import annotations
 

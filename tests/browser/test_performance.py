@@ -21,9 +21,9 @@ WEB = Path(__file__).parent.parent.parent / "app/web"
 PAGE_SUFFIXES = {".html", ".js", ".css", ".svg"}  # licences are not loaded
 MAX_PAGE_BYTES = 150_000
 MAX_INTERACTIVE_MS = 1000
-MAX_INTERACTIVE_RATIO = 10  # to a page without scripts
+MAX_INTERACTIVE_RATIO = 10  # time until interactive, relative to a page without scripts
 MAX_FRAME_DELAY_SECONDS = 5
-MAX_FRAME_RATIO = 3  # to the API
+MAX_FRAME_RATIO = 3  # time of the first frame, relative to the API
 MAX_TASK_MS = 100
 JOBS = 1000
 

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def test_batches_use_each_image_once_per_epoch_in_a_new_order() -> None:
-    """35 images make two batches of 16; three images are left out of each epoch."""
+    """35 images make two batches of 16; each epoch omits three images."""
     numbered = torch.arange(35, dtype=torch.uint8).view(35, 1, 1, 1).expand(35, 1, 8, 8)
     batches = Batches(Dataset("numbers", numbered, None, ()), recipe(batch_size=16).training, CPU)
     epochs = []

@@ -142,7 +142,7 @@ def test_palette_images_are_resized_in_colour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [None, 4])
 def test_palette_with_transparency_in_bytes_loads_without_warning(size: int | None, tmp_path: Path) -> None:
-    """Pillow's UserWarning, an error in tests. Colours are kept whatever their transparency is."""
+    """Pillow's UserWarning, an error in tests. Colours are kept; transparency is ignored."""
     Image.fromarray(noise(8, 8, 3).numpy()).quantize(16).save(tmp_path / "sprite.png", transparency=bytes(range(16)))
     with Image.open(tmp_path / "sprite.png") as image:
         assert isinstance(image.info["transparency"], bytes)

@@ -85,9 +85,9 @@ class WorkerHarness:
             assert self.rq_status(job) is JobStatus.FINISHED
             assert job in self.queue.finished_job_registry
             assert self.images(job) == self.expected(record)
-        self.assert_nothing_left()
+        self.assert_queues_empty()
 
-    def assert_nothing_left(self) -> None:
+    def assert_queues_empty(self) -> None:
         assert self.queue.job_ids == []
         assert self.queue.intermediate_queue.get_job_ids() == []
         assert self.queue.started_job_registry.get_job_ids(cleanup=False) == []

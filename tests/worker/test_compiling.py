@@ -147,5 +147,5 @@ def test_subprocess_ends_with_a_killed_worker(tmp_path: Path) -> None:
         assert worker.stdout is not None
         assert b"compiling" in worker.stdout.readline()
         worker.kill()
-        worker.stdout.read()  # until the subprocess has closed it too
+        worker.stdout.read()  # returns once the subprocess has closed its copy too
     assert not list(cache.rglob("*.so"))

@@ -86,7 +86,7 @@ def assert_failed(harness: WorkerHarness, job: str, reason: str) -> None:
     assert harness.event_types(job)[-1] == "failed"
     assert harness.rq_status(job) is JobStatus.FAILED
     assert job in harness.queue.failed_job_registry
-    harness.assert_nothing_left()
+    harness.assert_queues_empty()
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -156,4 +156,4 @@ def test_job_deleted_from_rq_while_it_runs_fails_alone(
     assert harness.record(job).status is Status.FAILED
     assert harness.record(other).status is Status.FINISHED
     assert harness.rq_status(other) is JobStatus.FINISHED
-    harness.assert_nothing_left()
+    harness.assert_queues_empty()

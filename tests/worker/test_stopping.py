@@ -105,7 +105,7 @@ def test_job_canceled_while_the_worker_stops_is_canceled(
     at_step(act)
     harness.work()
     assert harness.rq_status(job) is JobStatus.CANCELED
-    harness.assert_nothing_left()
+    harness.assert_queues_empty()
 
 
 def settings(redis_url: str, models: Path) -> WorkerSettings:

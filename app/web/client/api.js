@@ -1,4 +1,4 @@
-/** HTTP client for the public API. Seeds are strings everywhere: they go up to 2^64 - 1, which a number cannot hold. */
+/** HTTP client for the public API. Seeds are strings, since they go up to 2^64 - 1, which a number cannot represent. */
 
 /** An error response (RFC 9457). */
 export class Problem extends Error {

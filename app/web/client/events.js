@@ -1,6 +1,6 @@
 import { problemFrom } from "./api.js";
 
-const SILENCE_TIMEOUT_MS = 40_000; // the service sends a comment every 15 s; after a suspend no more data arrives
+const SILENCE_TIMEOUT_MS = 40_000; // the service sends a comment every 15 s; after the computer slept no data may arrive
 
 /**
  * Yields a job's server-sent events after `lastId` as `{ id, type, data }`.

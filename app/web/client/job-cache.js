@@ -10,7 +10,7 @@ export function getJob(id) {
   return touch(job);
 }
 
-/** Keeps the jobs on show and the MAX_IDLE_JOBS others used last. An evicted job is fetched again when it is opened. */
+/** Keeps the jobs that are shown and the MAX_IDLE_JOBS others used last. An evicted job is fetched again when opened. */
 function onIdle(job) {
   if (jobs.get(job.id) === job) touch(job);
   const idle = [...jobs.values()].filter((each) => !each.hasSubscribers);

@@ -19,7 +19,7 @@ const streamSlots = new StreamSlots(2, 1000);
  * view is polled (queue position, ETA, results). A broken stream resumes after the last event received, so that each
  * frame arrives exactly once.
  *
- * `view` is the JobView or null, `problem` the reason why there is none, `connected` whether the service answers.
+ * `view` is the JobView or null, `problem` the reason if it cannot be loaded, `connected` whether the service responds.
  */
 export class Job {
   view = null;
@@ -54,13 +54,13 @@ export class Job {
     };
   }
 
-  /** Calls `listener()` when there is something new to draw. Returns a function that unsubscribes. */
+  /** Calls `listener()` when the images have changed. Returns a function that unsubscribes. */
   onPaint(listener) {
     this.#painters.add(listener);
     return () => this.#painters.delete(listener);
   }
 
-  /** `[bitmap, x, y, size]` of an image at a frame, or at the end (null). Undefined or null: see Frames.bitmap. */
+  /** `[bitmap, x, y, size]` of an image at a frame, or of the result (`frame` null). Undefined or null: see Frames.bitmap. */
   image(position, frame) {
     const final = this.view?.status === "finished" && (frame === null || frame >= this.frames.length - 1);
     const crop = final ? this.#results.crop(position) : null;
@@ -70,7 +70,7 @@ export class Job {
     return [bitmap, 0, 0, bitmap.width];
   }
 
-  /** Takes over a view from another response, e.g. to POST or DELETE. */
+  /** Sets the view from another response, e.g. to POST or DELETE. */
   setView(view) {
     this.#update({ view });
   }
@@ -124,7 +124,7 @@ export class Job {
     this.#update({ view: await fetchJob(this.id, signal), connected: true });
   }
 
-  /** Returns at a terminal event, or where the stream ends without one (the service restarts). */
+  /** Returns at a terminal event, or if the stream ends without one (the service restarts). */
   async #readEvents(signal) {
     const url = `/jobs/${encodeURIComponent(this.id)}/events`;
     for await (const { id, type, data } of readEvents(url, this.#lastEventId, signal)) {

@@ -1,6 +1,6 @@
 /**
- * The settings of the request form: strings as typed, because seeds exceed what a number can hold. An empty field is left
- * to the API's default.
+ * The settings of the request form: strings as typed, because a number cannot represent every seed. An empty field means
+ * the API's default.
  *
  * `label` is a class number, "cycle", or empty for the null class.
  */
@@ -11,7 +11,7 @@ export const EMPTY_SETTINGS = {
 
 const TEXT_FIELDS = new Set(["model", "sampler", "spacing", "thresholding", "priority"]); // the others are numbers
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?$/;
-const API_DEFAULTS = { first_index: "0", frames: "20", spacing: "trailing", priority: "interactive" }; // left out of requests
+const API_DEFAULTS = { first_index: "0", frames: "20", spacing: "trailing", priority: "interactive" }; // omitted from requests
 
 /** The settings that a model's card recommends, with `overrides`. */
 export const recommendedSettings = (card, overrides = {}) => ({

@@ -9,7 +9,7 @@ export async function submit(settings, card) {
   return view.id;
 }
 
-/** Submits a job for each value of one setting, with the same seed and all else equal; returns their ids. */
+/** Submits a job for each value of one setting, with the same seed and equal other settings; returns their ids. */
 export async function submitEach(settings, axis, values, card) {
   const seed = settings.seed || randomSeed();
   const ids = [];

@@ -4,7 +4,7 @@ import { useEffect, useState } from "../html.js";
 const RETRY_MS = 3000;
 const REFRESH_MS = 30_000; // a training may add a model at any time
 
-/** The cards of the served models, and a message if there are none or the service is away: `{ cards, message }`. */
+/** `{ cards, message }`: the served models, and a message if there are none or the service cannot be reached. */
 export function useModels() {
   const [models, setModels] = useState({ cards: [], message: "Loading the list of models…" });
   useEffect(() => {
@@ -25,7 +25,7 @@ export function useModels() {
   return models;
 }
 
-/** Without `cards`, those shown before stay. */
+/** Omits `cards` if there are none or on an error, so that the last ones stay. */
 async function load() {
   try {
     const cards = await fetchModels();

@@ -6,8 +6,8 @@ import { gridLayout } from "./grid-layout.js";
 const MAX_IMAGES = 1024; // the ZIP holds all
 
 /**
- * The images of a job at a frame, or at the end (null). One canvas shows them, so that hundreds are drawn within a
- * millisecond; below it each image has a button for focus and name. `openImage(position)` is called on click.
+ * The images of a job at a frame, or the results (`frame` null). One canvas shows them, so that hundreds are drawn within a
+ * millisecond. Each image has a button for focus and its accessible name; a click calls `openImage(position)`.
  */
 export function ImageGrid({ job, frame, card, openImage, height }) {
   const box = useRef();
@@ -18,7 +18,7 @@ export function ImageGrid({ job, frame, card, openImage, height }) {
   const count = Math.min(request.count, MAX_IMAGES);
   const layout = useMemo(() => (width && size ? gridLayout(count, size, width, height) : null), [width, height, count, size]);
   usePaint(job, canvas, layout, count, frame);
-  // The same element again, unless it changes: Preact then skips hundreds of buttons at each update.
+  // Memoised, so that Preact skips hundreds of buttons at each update.
   const buttons = useMemo(() => layout && html`<${ImageButtons} layout=${layout} request=${request} card=${card} count=${count} openImage=${openImage} />`, [layout, job.id, card, openImage]);
   return html`<div class="image-grid" ref=${box}>
     ${layout && html`<div class="grid-area" style=${{ width: `${totalWidth(layout) / layout.density}px` }}>

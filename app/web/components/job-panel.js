@@ -34,7 +34,7 @@ export function JobPanel({ id, cards, single, openImage, close, adopt }) {
   </article>`;
 }
 
-/** Shown until a job is loaded, or why it cannot be. */
+/** Shown while a job is loading, or the reason why it cannot be loaded. */
 export function JobUnavailable({ job, close }) {
   const { problem, connected } = job;
   return html`<div class="job-unavailable">

@@ -1,7 +1,7 @@
 import { html } from "../html.js";
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const interval = (bounds, format) => (bounds ? html` <small>(${format(bounds[0])} to ${format(bounds[1])})</small>` : null);
+const interval = (ends, format) => (ends ? html` <small>(${format(ends[0])} to ${format(ends[1])})</small>` : null);
 
 /** Key in the card's metrics, name, explanation. */
 const SHARES = [
@@ -11,7 +11,7 @@ const SHARES = [
   ["recall", "Recall", "of real images lie close to samples"],
 ];
 
-/** A card's metrics, each with an explanation; in columns with a class, without one, and for real images. */
+/** A card's metrics, each with an explanation. Columns: samples with a class, without one, and real images. */
 export function MetricsTable({ metrics, model }) {
   const { conditional, unconditional, classifier, bits_per_dimension: bits } = metrics;
   const columns = [["with a class", conditional], ["any class", unconditional]].filter(([, column]) => column);

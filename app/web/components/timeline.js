@@ -4,7 +4,7 @@ import { Pause, Play } from "./icons.js";
 const FRAME_MS = 110;
 
 /**
- * A slider over `length` frames with a play button. `frame` is the index on show; null follows the newest one.
+ * A slider over `length` frames with a play button. `frame` is the index of the shown frame; null follows the newest one.
  * `caption(index)` describes a frame.
  */
 export function Timeline({ length, frame, setFrame, caption }) {

@@ -28,12 +28,12 @@ export function useSettings(cards) {
       setEdited(true);
       if (cardOf(name)) reset(cardOf(name), { count: settings.count, seed: settings.seed, frames: settings.frames });
     },
-    /** Takes over the settings of an earlier job or image, if its model is served. */
+    /** Loads the settings of an earlier job or image, if its model is served. */
     adopt: (adopted) => {
       setEdited(true);
       if (cardOf(adopted.model)) reset(cardOf(adopted.model), adopted);
     },
-    /** Start from the job or comparison in the address, unless the form was edited. A new request gets a new seed. */
+    /** Loads the job or comparison in the address, unless the form was edited. The seed stays empty: new images. */
     prefill: (request) =>
       !edited && cardOf(request.model) && setSettings(recommendedSettings(cardOf(request.model), { ...settingsFromJob(request), seed: "" })),
     prefillComparison: (axis, values) => !edited && setComparison({ axis, values }),

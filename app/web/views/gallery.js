@@ -61,7 +61,7 @@ function LoadMore({ load }) {
   return html`<button ref=${button} type="button" class="text-button load-more" onClick=${load}>Load more</button>`;
 }
 
-/** One job. With a thousand of them on the page, each is rendered again only if its own view has changed. */
+/** One job; rendered again only if its own view has changed, since the page may show thousands. */
 class JobCard extends Component {
   shouldComponentUpdate({ view, selected }) {
     const old = this.props.view;

@@ -56,7 +56,7 @@ function openPanels() {
   return view === "generate" ? jobs : [];
 }
 
-/** The open panels that stay when one is added. At most MAX_PANELS; jobs that have ended are dropped first. */
+/** The open panels to keep when one is added: MAX_PANELS in total; jobs that have ended are dropped first. */
 function remainingPanels() {
   const jobs = openPanels();
   if (jobs.length < MAX_PANELS) return jobs;
