@@ -158,9 +158,11 @@ class _Simulation:
     ) -> None:
         self._paces = paces
         self._workers = [_Worker() for _ in range(workers)]
-        self._waiting = deque(waiting)
         self._begun_row_steps = dict.fromkeys(paces, 0.0)  # of waiting jobs that have begun in the simulation, by model
-        self._ends: dict[str, float] = {}
+        # A job whose images are all done only waits for its `done` to be written; the scheduler has nothing to move.
+        self._ends = {work.job_id: 0.0 for work in [*running, *waiting] if work.images_done >= work.images}
+        running = [work for work in running if work.job_id not in self._ends]
+        self._waiting = deque(work for work in waiting if work.job_id not in self._ends)
         self.begun: list[float] = []  # times at which waiting jobs begin
         works = [*running, *waiting]
         total = sum(self._seconds_at_full_rate(work.model, work.row_steps_left) for work in works)

@@ -94,6 +94,17 @@ def test_job_half_done_needs_half_the_time() -> None:
     assert half_seconds == pytest.approx(320_000 * PACE.of(64) / 64, rel=0.02)
 
 
+@pytest.mark.parametrize("state", ["running", "waiting"])
+def test_job_with_all_images_done_ends_now(state: str) -> None:
+    [done, other] = works([asked(count=2, steps=10), asked(count=2, steps=10, seed=1)])
+    done = dataclasses.replace(done, steps_done=20, images_done=2)
+    jobs = {"running": [other], "waiting": list[Work]()}
+    jobs[state] = [done, *jobs[state]]
+    forecast = Forecast(jobs["running"], jobs["waiting"], {done.model: PACE}, 1)
+    assert forecast.seconds(done) == 0
+    assert forecast.seconds(other) == Forecast([other], [], {done.model: PACE}, 1).seconds(other)
+
+
 def test_two_workers_halve_the_time_of_a_queue() -> None:
     waiting = works([asked(count=64, steps=100)] * 12)
     one, two = (Forecast([], waiting, {"tiny": PACE}, workers).seconds(waiting[-1]) for workers in (1, 2))
