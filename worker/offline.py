@@ -46,7 +46,8 @@ def sample(model: Model, spec: JobSpec, advance: Callable[[int], None] = lambda 
                 advance(len(step.x0))
                 if step.last:
                     pixels[step.first : step.first + len(step.x0)] = to_uint8(step.x0).cpu()
-            cores.adapt()
+            if model.network.device.type == "cpu":
+                cores.adapt()
     return pixels
 
 

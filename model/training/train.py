@@ -139,7 +139,8 @@ class Trainer:
             clock = time.perf_counter()
             while self.step < self.steps:
                 report = self._train_step(network, clock)
-                cores.adapt()
+                if self.device.type == "cpu":
+                    cores.adapt()
                 clock = time.perf_counter()
                 if log is not None:
                     log.write(report)

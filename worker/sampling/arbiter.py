@@ -81,8 +81,10 @@ class Arbiter:
         """Charges the model that has stepped with the time since the previous step, publishing included."""
         assert self._clock is not None
         assert self._current is not None
-        self._cores.adapt()
-        share, now = self._current, time.perf_counter()
+        share = self._current
+        if share.engine.network.device.type == "cpu":
+            self._cores.adapt()
+        now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
         share.seconds += seconds
         if share.engine.network.device.type != "cuda":  # on CUDA, steps are asynchronous: this is not its duration
