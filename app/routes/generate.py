@@ -10,7 +10,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app import examples
@@ -68,9 +68,13 @@ def only_json(request: Request) -> None:
 
 
 async def unique_keys(request: Request) -> None:
-    """Raises Problem 422 if a key occurs twice; Python's parser would silently take the last one."""
+    """Raises Problem 422 if a key occurs twice, and 400 unless the body is UTF-8; Python's parser accepts both."""
+    try:
+        text = (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST) from error
     with suppress(json.JSONDecodeError):  # FastAPI reports it
-        json.loads(await request.body(), object_pairs_hook=_refuse_duplicates)
+        json.loads(text, object_pairs_hook=_refuse_duplicates)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:

@@ -100,7 +100,7 @@ def _announce(trainer: Trainer) -> None:
     if Path(data.source).exists():
         console.print(f"one image in {HELD_OUT} is held out for `noisemill evaluate`")
     if data.skipped:
-        console.print(f"{len(data.skipped)} unreadable files are skipped, such as {', '.join(data.skipped[:3])}")
+        console.print(f"skipped, since they cannot be read: {len(data.skipped)}, such as {', '.join(data.skipped[:3])}")
     widths = " / ".join(str(width) for width in trainer.unet.config.block_out_channels)
     parameters = sum(parameter.numel() for parameter in trainer.unet.parameters())
     console.print(f"network: {widths}, {parameters / 1e6:.1f} million parameters")

@@ -26,8 +26,14 @@ def test_body_that_is_no_json_object_is_422(http: httpx.Client, redis: Redis, bo
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"model": "\xe9"}', b'{"seed": ' + b"1" * 5000 + b"}", b"[" * 100_000, b'{"labels": ' + b"[" * 100_000],
-    ids=["not-utf-8", "huge-number", "deep", "deep-field"],
+    [
+        "{}".encode("utf-16"),
+        b'{"model": "\xe9"}',
+        b'{"seed": ' + b"1" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"labels": ' + b"[" * 100_000,
+    ],
+    ids=["utf-16", "not-utf-8", "huge-number", "deep", "deep-field"],
 )
 def test_body_that_the_parser_cannot_read_is_400(http: httpx.Client, body: bytes) -> None:
     answer = http.post("/generate", content=body, headers=JSON)
