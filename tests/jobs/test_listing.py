@@ -8,26 +8,16 @@ import pytest
 from redis import Redis
 
 from jobs import keys
-from jobs.records import Attempt, Record, Records
+from jobs.records import Record, Records
 from jobs.schema import Status
 from jobs.work import Ahead
 from tests.jobs.factories import queued, running
+from tests.jobs.record_helpers import begun
 
 
 def waits_before(records: Records, record: Record) -> Ahead:
     _, [ahead] = records.backlog([record.order])
     return ahead
-
-
-@pytest.fixture
-def records(redis: Redis) -> Records:
-    return Records(redis)
-
-
-def begun(records: Records, job_id: str) -> Attempt:
-    attempt = records.begin(job_id)
-    assert attempt is not None
-    return attempt
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 24, 100])

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from redis import Redis
 from redis.exceptions import WatchError
 
 from jobs import keys
 from jobs.records import Attempt, Record, Records
-from jobs.schema import Done, Frame, Queued, Status
+from jobs.schema import Frame, Queued, Status
 from tests.jobs.factories import frame, queued, running, spec
-
-DONE = Done(images=4, seconds=1.0)
-
-WRITES: dict[str, Callable[[Records, Attempt], bool]] = {
-    "frame": lambda records, attempt: records.frame(attempt, frame(attempt, step=9)),
-    "progress": lambda records, attempt: records.progress(attempt, 39),
-    "store": lambda records, attempt: records.store(attempt, {3: b"late"}),
-    "save": lambda records, attempt: records.save(attempt, "build", [b"late"]),
-    "put_back": lambda records, attempt: records.put_back(attempt),
-    "finish": lambda records, attempt: records.finish(attempt, DONE),
-    "fail": lambda records, attempt: records.fail(attempt.job_id, "late", attempt),
-}
-ENDS: dict[str, Callable[[Records, Attempt], bool]] = {
-    "finish": WRITES["finish"],
-    "fail": WRITES["fail"],
-    "fail from outside": lambda records, attempt: records.fail(attempt.job_id, "given up"),
-    "cancel": lambda records, attempt: records.cancel(attempt.job_id),
-}
-
-
-@pytest.fixture
-def records(redis: Redis) -> Records:
-    return Records(redis)
-
-
-def everything(redis: Redis) -> dict[bytes, Any]:
-    """All of Redis; a hash by its fields, whose order may change."""
-    return {key: redis.hgetall(key) if redis.type(key) == b"hash" else redis.dump(key) for key in redis.scan_iter()}
-
-
-def kinds(redis: Redis, job_id: str) -> list[str]:
-    return [fields[b"type"].decode() for _, fields in redis.xrange(keys.events(job_id))]
-
-
-def existing(records: Records, job_id: str) -> Record:
-    record = records.get(job_id)
-    assert record is not None
-    return record
-
-
-def begun(records: Records, job_id: str, build: str | None = None) -> Attempt:
-    attempt = records.begin(job_id, build)
-    assert attempt is not None
-    return attempt
+from tests.jobs.record_helpers import DONE, ENDS, WRITES, begun, everything, existing, kinds
 
 
 def test_new_record_reads_back_equal(redis: Redis, records: Records) -> None:
